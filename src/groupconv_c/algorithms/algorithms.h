@@ -1,0 +1,16 @@
+/* Every algorithm: one file, one line here, one line in algorithms.c. */
+#ifndef GC_ALGORITHMS_H
+#define GC_ALGORITHMS_H
+
+#include "../plan.h"
+
+extern const gc_algorithm gc_direct;
+extern const gc_algorithm gc_reference;
+
+/* Kinds of prepared weights; plans of one problem family may share those of one kind. */
+enum { GC_KEY_CONVERTED = 1 };
+
+/* Seconds of a cycle in predictions; only ratios decide. */
+#define GC_CYCLE (1 / 3.0e9)
+
+#endif

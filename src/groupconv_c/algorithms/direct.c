@@ -1,0 +1,323 @@
+/* Direct convolution: a sum over taps of shifted planes.
+ *
+ * A unit is one image, one group, one box of output positions, one block of output channels. The
+ * box's input is packed once per thread for the channel blocks that follow each other; then the
+ * tap-sum microkernel runs over the flattened positions. Forward and transposed convolution of every
+ * stride, dilation and padding differ only in geometry.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "algorithms.h"
+#include "pack.h"
+#include "tile_store.h"
+#include "weights.h"
+
+/* Planes of a box should stay in the second-level cache beside the weights. */
+enum { box_bytes = 640 * 1024, box_bytes_small = 40 * 1024 };
+
+typedef struct direct_pass {
+    const gc_axis_pass *axis[3];
+    gc_tap *taps;
+    ptrdiff_t ntaps;
+    gc_run_lanes lanes;
+} direct_pass;
+
+typedef struct direct {
+    gc_axis axes[3];
+    gc_planes planes;
+    ptrdiff_t boxes[3]; /* number of boxes along each dimension */
+    ptrdiff_t npasses;
+    direct_pass *passes;
+    gc_weights weights;
+    int kb;
+    ptrdiff_t kblocks;
+    int clamp, lanes_stored; /* the microkernel clamps; it stores by lanes */
+    double low, high;
+} direct;
+
+static const char *refuse(const gc_plan *plan) {
+    return plan->problem.op == GC_GRAD_WEIGHT ? "it does not compute weight gradients" : NULL;
+}
+
+static size_t planes_bytes(const gc_plan *plan, const gc_axis axes[3], const ptrdiff_t extent[3]) {
+    gc_planes planes;
+    gc_planes_layout(&planes, axes, extent, 0);
+    return gc_planes_elements(&planes, plan->problem.in_per_group) * plan->kernels->real_size;
+}
+
+/* Cuts the outermost dimensions until a box fits; inner dimensions are cut only when the outer ones
+ * are down to 1, so that a box of plain output rows is one run per depth slice. */
+static void choose_boxes(const gc_plan *plan, direct *s) {
+    ptrdiff_t extent[3];
+    for (int i = 0; i < 3; i++) extent[i] = gc_max(s->axes[i].count, 1);
+    for (int i = 0; i < 3; i++) {
+        ptrdiff_t parts = 1;
+        const ptrdiff_t count = extent[i], least = i == 2 ? 8 * plan->kernels->lanes : 1;
+        while (planes_bytes(plan, s->axes, extent) > box_bytes && extent[i] > least) {
+            parts++;
+            extent[i] = gc_max(gc_ceil_div(count, parts), gc_min(least, count));
+        }
+        s->boxes[i] = gc_ceil_div(count, extent[i]);
+        extent[i] = gc_ceil_div(count, s->boxes[i]);
+    }
+    const ptrdiff_t reach = (GC_MAX_VB + 1) * plan->kernels->lanes;
+    gc_planes_layout(&s->planes, s->axes, extent, reach);
+}
+
+static gc_status create_pass(const gc_plan *plan, direct *s, direct_pass *pass, ptrdiff_t index) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t i[3] = {index / (s->axes[1].npasses * s->axes[2].npasses),
+                            index / s->axes[2].npasses % s->axes[1].npasses,
+                            index % s->axes[2].npasses};
+    ptrdiff_t per_channel = 1;
+    for (int d = 0; d < 3; d++) {
+        pass->axis[d] = &s->axes[d].passes[i[d]];
+        per_channel *= pass->axis[d]->ntaps;
+    }
+    pass->ntaps = per_channel * p->in_per_group;
+    pass->taps = malloc((size_t)(pass->ntaps + 1) * sizeof *pass->taps);
+    if (pass->taps == NULL) return GC_ERROR_MEMORY;
+    gc_tap *tap = pass->taps;
+    for (ptrdiff_t c = 0; c < p->in_per_group; c++)
+        for (ptrdiff_t d = 0; d < pass->axis[0]->ntaps; d++)
+            for (ptrdiff_t h = 0; h < pass->axis[1]->ntaps; h++)
+                for (ptrdiff_t w = 0; w < pass->axis[2]->ntaps; w++) {
+                    const gc_axis_tap *td = &pass->axis[0]->taps[d], *th = &pass->axis[1]->taps[h],
+                                      *tw = &pass->axis[2]->taps[w];
+                    tap->plane = c * s->planes.channel + gc_planes_tap(&s->planes, s->axes, td, th, tw);
+                    tap->weight =
+                        gc_weights_tap(&s->weights, c, td->kernel, th->kernel, tw->kernel);
+                    tap++;
+                }
+    return gc_run_lanes_create(&pass->lanes, gc_min(s->planes.extent[1], pass->axis[1]->count),
+                               s->planes.pitch, gc_min(s->planes.extent[2], pass->axis[2]->count),
+                               plan->kernels->lanes);
+}
+
+static void destroy(gc_plan *plan) {
+    direct *s = plan->state;
+    if (s == NULL) return;
+    for (int i = 0; i < 3; i++) gc_axis_destroy(&s->axes[i]);
+    for (ptrdiff_t i = 0; s->passes && i < s->npasses; i++) {
+        free(s->passes[i].taps);
+        gc_run_lanes_destroy(&s->passes[i].lanes);
+    }
+    free(s->passes);
+    free(s);
+    plan->state = NULL;
+}
+
+static double predict(const gc_plan *plan, const direct *s, double cycles_per_tap) {
+    const gc_problem *p = &plan->problem;
+    const double boxes = (double)(s->boxes[0] * s->boxes[1] * s->boxes[2]);
+    double tap_cycles = 0;
+    for (ptrdiff_t i = 0; i < s->npasses; i++) tap_cycles += (double)s->passes[i].ntaps;
+    tap_cycles *= cycles_per_tap * (double)s->planes.extent[0];
+    const double results = (double)(s->planes.extent[0] * s->planes.extent[1] * s->planes.extent[2]) *
+                           (double)(s->npasses * p->out_per_group);
+    const double store = results * (s->lanes_stored ? 1.5 / plan->kernels->lanes : 2.0);
+    const double elements = (double)gc_planes_elements(&s->planes, p->in_per_group);
+    const int plain = p->input_strides[4] == plan->storage_size;
+    const double pack = elements * (plain ? 0.25 : 1.5);
+    return (double)(p->batch * p->groups) * boxes * (tap_cycles + store + pack) * GC_CYCLE;
+}
+
+static gc_status create(gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    direct *s = plan->state = calloc(1, sizeof *s);
+    if (s == NULL) return GC_ERROR_MEMORY;
+    for (int i = 0; i < 3; i++) {
+        const gc_status status = gc_axis_create(&s->axes[i], p, i);
+        if (status != GC_OK) return status;
+    }
+    choose_boxes(plan, s);
+    gc_weights_create(&s->weights, plan);
+    s->npasses = s->axes[0].npasses * s->axes[1].npasses * s->axes[2].npasses;
+    s->passes = calloc((size_t)s->npasses, sizeof *s->passes);
+    if (s->passes == NULL) return GC_ERROR_MEMORY;
+    for (ptrdiff_t i = 0; i < s->npasses; i++) {
+        const gc_status status = create_pass(plan, s, &s->passes[i], i);
+        if (status != GC_OK) return status;
+    }
+    double cycles_per_tap;
+    s->kb = gc_choose_kb(plan->kernels, p->out_per_group, s->passes[0].lanes.vectors, &cycles_per_tap);
+    s->kblocks = gc_ceil_div(p->out_per_group, s->kb);
+    s->clamp = gc_activation_clamp(p->activation, &s->low, &s->high);
+    s->lanes_stored = s->clamp && s->npasses == 1 && s->axes[2].passes[0].step == 1 &&
+                      gc_output_is_rows(plan) && gc_residual_is_rows(plan);
+    plan->units = p->batch * p->groups * s->boxes[0] * s->boxes[1] * s->boxes[2] * s->kblocks;
+    for (int i = 0; i < 3; i++)
+        if (p->out_size[i] == 0) plan->units = 0;
+    const size_t tile = (size_t)(GC_MAX_KB * GC_MAX_VB * plan->kernels->lanes);
+    plan->scratch_size =
+        (gc_planes_elements(&s->planes, p->in_per_group) + tile) * plan->kernels->real_size + 64;
+    plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
+    plan->prepare_units = p->groups * p->out_per_group;
+    plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
+    plan->seconds = predict(plan, s, cycles_per_tap);
+    return GC_OK;
+}
+
+/* One unit in work: what all its tiles share. */
+typedef struct block {
+    const gc_run *run;
+    const direct *s;
+    const char *planes;
+    char *tile;
+    const char *weights; /* of the block's first channel */
+    ptrdiff_t n, k;      /* image; first output channel, counted over all groups */
+    int kb;
+    ptrdiff_t origin[3];
+} block;
+
+static gc_target target_of(const block *b, const direct_pass *pass, ptrdiff_t depth) {
+    const gc_problem *p = &b->run->plan->problem;
+    const gc_axis_pass *const *a = pass->axis;
+    const ptrdiff_t at[3] = {a[0]->first + (b->origin[0] + depth) * a[0]->step,
+                             a[1]->first + b->origin[1] * a[1]->step,
+                             a[2]->first + b->origin[2] * a[2]->step};
+    const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
+    gc_target t = {
+        .base = (char *)b->run->arrays->output + b->n * o[0] + b->k * o[1] + at[0] * o[2] +
+                at[1] * o[3] + at[2] * o[4],
+        .channel = o[1],
+        .row = o[3] * a[1]->step,
+        .column = o[4] * a[2]->step,
+        .residual_channel = r[1],
+        .residual_row = r[3] * a[1]->step,
+        .residual_column = r[4] * a[2]->step,
+    };
+    if (p->has_residual)
+        t.residual = (const char *)b->run->arrays->residual + b->n * r[0] + b->k * r[1] +
+                     at[0] * r[2] + at[1] * r[3] + at[2] * r[4];
+    return t;
+}
+
+static void run_slice(const block *b, const direct_pass *pass, ptrdiff_t depth, ptrdiff_t rows,
+                      ptrdiff_t columns) {
+    const direct *s = b->s;
+    const gc_plan *plan = b->run->plan;
+    const gc_kernels *kernels = plan->kernels;
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
+    const ptrdiff_t flat = (rows - 1) * s->planes.pitch + columns;
+    const ptrdiff_t vectors = gc_ceil_div(flat, lanes);
+    const gc_target target = target_of(b, pass, depth);
+    gc_lanes cut[GC_MAX_VB];
+    gc_tap_sum sum = {
+        .weight = b->weights,
+        .taps = pass->taps,
+        .ntaps = pass->ntaps,
+        .weight_k = s->weights.k,
+        .init = (const char *)b->run->bias + b->k * size,
+        .low = s->low,
+        .high = s->high,
+    };
+    if (s->lanes_stored) {
+        sum.out_k = target.channel / size;
+        sum.residual_k = target.residual_channel / size;
+        sum.clamp = plan->problem.activation != GC_IDENTITY;
+    }
+    const char *planes = b->planes + depth * s->planes.slice * size;
+    for (ptrdiff_t v = 0; v < vectors;) {
+        const int vb = gc_even_tile(vectors, v, kernels->max_vb[b->kb - 1]);
+        sum.plane = planes + v * lanes * size;
+        if (s->lanes_stored) {
+            const ptrdiff_t start = pass->lanes.start[v] * size;
+            sum.lanes = pass->lanes.lanes + v;
+            if (v + vb == vectors) {
+                for (int i = 0; i < vb; i++)
+                    cut[i] = gc_run_lanes_cut(&pass->lanes, v + i, flat, (int)lanes);
+                sum.lanes = cut;
+            }
+            sum.out = target.base + start;
+            if (target.residual) sum.residual = target.residual + start;
+            kernels->tap_sum[b->kb - 1][vb - 1](&sum);
+        } else {
+            sum.out = b->tile;
+            sum.out_k = vb * lanes;
+            kernels->tap_sum[b->kb - 1][vb - 1](&sum);
+            gc_tile_finish(plan, &target, b->tile, sum.out_k, b->kb, v * lanes,
+                           gc_min(vb * lanes, flat - v * lanes), s->planes.pitch, columns);
+        }
+        v += vb;
+    }
+}
+
+static void run_block(const block *b) {
+    const direct *s = b->s;
+    for (ptrdiff_t i = 0; i < s->npasses; i++) {
+        const direct_pass *pass = &s->passes[i];
+        ptrdiff_t size[3];
+        int empty = 0;
+        for (int d = 0; d < 3; d++) {
+            size[d] = gc_min(s->planes.extent[d], pass->axis[d]->count - b->origin[d]);
+            if (size[d] <= 0) empty = 1;
+        }
+        for (ptrdiff_t depth = 0; !empty && depth < size[0]; depth++)
+            run_slice(b, pass, depth, size[1], size[2]);
+    }
+}
+
+static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const direct *s = plan->state;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    const size_t plane_bytes =
+        gc_round_up(gc_planes_elements(&s->planes, p->in_per_group) * (size_t)size, 64);
+    const ptrdiff_t boxes = s->boxes[0] * s->boxes[1] * s->boxes[2];
+    ptrdiff_t packed = -1;
+    for (ptrdiff_t unit = first; unit < last; unit++) {
+        const ptrdiff_t kblock = unit % s->kblocks, place = unit / s->kblocks;
+        const ptrdiff_t box = place % boxes, g = place / boxes % p->groups;
+        block b = {.run = run, .s = s, .planes = scratch, .tile = (char *)scratch + plane_bytes};
+        b.n = place / boxes / p->groups;
+        b.origin[0] = box / (s->boxes[1] * s->boxes[2]) * s->planes.extent[0];
+        b.origin[1] = box / s->boxes[2] % s->boxes[1] * s->planes.extent[1];
+        b.origin[2] = box % s->boxes[2] * s->planes.extent[2];
+        if (place != packed) {
+            const char *image = (const char *)run->arrays->input + b.n * p->input_strides[0] +
+                                g * p->in_per_group * p->input_strides[1];
+            gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group, b.origin,
+                    scratch);
+            packed = place;
+        }
+        const ptrdiff_t k = gc_cut(p->out_per_group, s->kblocks, kblock);
+        b.kb = (int)(gc_cut(p->out_per_group, s->kblocks, kblock + 1) - k);
+        b.k = g * p->out_per_group + k;
+        b.weights = gc_weights_at(&s->weights, plan, run, g, k);
+        run_block(&b);
+    }
+}
+
+static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
+                    ptrdiff_t last) {
+    const direct *s = plan->state;
+    gc_weights_prepare(&s->weights, plan, weight, prepared, first, last);
+}
+
+static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
+    const direct *s = plan->state;
+    const ptrdiff_t kblock = unit % s->kblocks;
+    return (double)(gc_cut(plan->problem.out_per_group, s->kblocks, kblock + 1) -
+                    gc_cut(plan->problem.out_per_group, s->kblocks, kblock));
+}
+
+static void describe(const gc_plan *plan, char *text, size_t size) {
+    const direct *s = plan->state;
+    snprintf(text, size, "up to %d output channels x %d vectors of %d lanes; boxes of %td x %td x %td",
+             s->kb, plan->kernels->max_vb[s->kb - 1], plan->kernels->lanes, s->planes.extent[0],
+             s->planes.extent[1], s->planes.extent[2]);
+}
+
+const gc_algorithm gc_direct = {
+    .name = "direct",
+    .refuse = refuse,
+    .create = create,
+    .destroy = destroy,
+    .prepare = prepare,
+    .work = work,
+    .unit_cost = unit_cost,
+    .describe = describe,
+};

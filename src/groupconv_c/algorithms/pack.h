@@ -1,0 +1,36 @@
+/* The pack step: a box of one group's input, padded, as flat planes of reals.
+ *
+ * The box belongs to output positions origin .. origin + extent of every pass (in units of i, see
+ * geometry.h). For each channel and each combination of phases there is one plane of depth x rows x
+ * pitch; element (d, h, w) of the plane of phases (a, b, c) is the source at
+ * in_step*(origin + min_shift + d) + a, and so on.
+ */
+#ifndef GC_PACK_H
+#define GC_PACK_H
+
+#include "geometry.h"
+
+typedef struct gc_planes {
+    ptrdiff_t extent[3];   /* largest box, in output positions */
+    ptrdiff_t size[3];     /* elements of a plane: extent + span */
+    ptrdiff_t pitch;       /* of rows; may be below size[2] when rows share their zeros */
+    ptrdiff_t slice;       /* of depth slices: size[1] * pitch */
+    ptrdiff_t plane;       /* of planes */
+    ptrdiff_t nplanes;     /* of one channel: product of the phases */
+    ptrdiff_t channel;     /* of channels: nplanes * plane */
+    ptrdiff_t slack;       /* readable elements behind the last plane */
+} gc_planes;
+
+/* Layout for a box; `reach`: elements that a kernel may read past the last position. */
+void gc_planes_layout(gc_planes *planes, const gc_axis axes[3], const ptrdiff_t extent[3],
+                      ptrdiff_t reach);
+/* Elements for `channels` channels. */
+size_t gc_planes_elements(const gc_planes *planes, ptrdiff_t channels);
+/* Offset of a tap's plane and shift from the start of its channel. */
+ptrdiff_t gc_planes_tap(const gc_planes *planes, const gc_axis axes[3], const gc_axis_tap *d,
+                        const gc_axis_tap *h, const gc_axis_tap *w);
+/* `image` points at the first channel of the group; strides in bytes: channel, then d, h, w. */
+void gc_pack(const gc_plan *plan, const gc_axis axes[3], const gc_planes *planes, const char *image,
+             const ptrdiff_t strides[4], ptrdiff_t channels, const ptrdiff_t origin[3], void *to);
+
+#endif

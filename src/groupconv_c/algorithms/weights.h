@@ -1,0 +1,28 @@
+/* Weights as broadcast streams: in place where they lie as reals, converted otherwise. */
+#ifndef GC_WEIGHTS_H
+#define GC_WEIGHTS_H
+
+#include "../plan.h"
+
+typedef struct gc_weights {
+    int in_place;
+    /* reals between output channels, input channels, kernel positions */
+    ptrdiff_t k, c, d, h, w;
+    ptrdiff_t per_k; /* reals of one output channel when converted */
+    ptrdiff_t k_bytes, c_bytes, group_bytes; /* of the caller's array */
+} gc_weights;
+
+void gc_weights_create(gc_weights *weights, const gc_plan *plan);
+static inline ptrdiff_t gc_weights_tap(const gc_weights *s, ptrdiff_t c, ptrdiff_t d, ptrdiff_t h,
+                                       ptrdiff_t w) {
+    return c * s->c + d * s->d + h * s->h + w * s->w;
+}
+size_t gc_weights_prepared_size(const gc_weights *weights, const gc_plan *plan);
+/* Converts output channels first..last-1, counted over all groups. */
+void gc_weights_prepare(const gc_weights *weights, const gc_plan *plan, const void *weight,
+                        void *prepared, ptrdiff_t first, ptrdiff_t last);
+/* Where output channel k of group g begins. */
+const char *gc_weights_at(const gc_weights *weights, const gc_plan *plan, const gc_run *run,
+                          ptrdiff_t g, ptrdiff_t k);
+
+#endif

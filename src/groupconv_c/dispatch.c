@@ -1,0 +1,92 @@
+/* Which instruction set runs: the strongest that is built, supported by CPU and OS, and allowed by
+ * GROUPCONV_ISA. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/isa.h"
+#include "plan.h"
+#if GC_X86
+#include <cpuid.h>
+#endif
+
+typedef struct isa {
+    const char *name;
+    const gc_kernels *const *f32, *const *f64;
+    int (*supported)(void);
+} isa;
+
+#if GC_X86
+/* Register state the OS saves: bits 1, 2 SSE and AVX; 5, 6, 7 the AVX-512 masks and registers. */
+static unsigned saved_state(void) {
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return 0;
+    unsigned low, high;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+}
+
+static int avx2_supported(void) {
+    unsigned a, b, c, d;
+    if ((saved_state() & 0x6) != 0x6) return 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    if (!(c & bit_FMA) || !(c & bit_F16C) || !(c & bit_POPCNT)) return 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_AVX2);
+}
+
+static int avx512_supported(void) {
+    unsigned a, b, c, d;
+    const unsigned wanted = bit_AVX512F | bit_AVX512VL | bit_AVX512DQ | bit_AVX512BW | bit_BMI2;
+    if (!avx2_supported() || (saved_state() & 0xe6) != 0xe6) return 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & wanted) == wanted;
+}
+#else
+static int avx2_supported(void) { return 0; }
+static int avx512_supported(void) { return 0; }
+#endif
+
+static int baseline_supported(void) { return 1; }
+
+#define ISA_ENTRY(name) {#name, &gc_kernels_##name##_f32, &gc_kernels_##name##_f64, name##_supported},
+static const isa isas[] = {GC_FOR_EACH_ISA(ISA_ENTRY)};
+enum { isa_count = (int)(sizeof isas / sizeof isas[0]) };
+
+int gc_isa_count(void) { return isa_count; }
+const char *gc_isa_name(int i) { return i >= 0 && i < isa_count ? isas[i].name : ""; }
+int gc_isa_built(int i) { return i >= 0 && i < isa_count && *isas[i].f32 != NULL; }
+int gc_isa_detected(int i) { return gc_isa_built(i) && isas[i].supported(); }
+
+static gc_status refuse_name(const char *name) {
+    char possible[128] = "";
+    for (int i = 0; i < isa_count; i++) {
+        if (!gc_isa_detected(i)) continue;
+        if (possible[0]) strncat(possible, ", ", sizeof possible - strlen(possible) - 1);
+        strncat(possible, isas[i].name, sizeof possible - strlen(possible) - 1);
+    }
+    gc_set_error("GROUPCONV_ISA is '%.32s'; possible on this machine: %s", name, possible);
+    return GC_ERROR_ISA;
+}
+
+gc_status gc_isa_in_use(int *index) {
+    const char *name = getenv("GROUPCONV_ISA");
+    int best = 0;
+    for (int i = 0; i < isa_count; i++)
+        if (gc_isa_detected(i)) best = i;
+    *index = best;
+    if (name == NULL || name[0] == '\0') return GC_OK;
+    for (int i = 0; i < isa_count; i++) {
+        if (strcmp(name, isas[i].name) == 0 && gc_isa_detected(i)) {
+            *index = i;
+            return GC_OK;
+        }
+    }
+    return refuse_name(name);
+}
+
+gc_status gc_kernels_for(gc_dtype dtype, const gc_kernels **kernels) {
+    int index;
+    const gc_status status = gc_isa_in_use(&index);
+    if (status != GC_OK) return status;
+    *kernels = dtype == GC_F64 ? *isas[index].f64 : *isas[index].f32;
+    return GC_OK;
+}

@@ -1,0 +1,66 @@
+/* The last step of results that the microkernel did not store itself (contract: gc_finish). */
+
+GC_INLINE void OP(store_converted)(char *to, ptrdiff_t stride, const real *from, int n,
+                                   gc_dtype dtype) {
+    for (int i = 0; i < n; i++, to += stride) {
+#if REAL_IS_FLOAT
+        if (dtype == GC_F16 || dtype == GC_BF16) {
+            const uint16_t h = dtype == GC_F16 ? gc_to_f16(from[i]) : gc_to_bf16(from[i]);
+            memcpy(to, &h, sizeof h);
+            continue;
+        }
+#else
+        (void)dtype;
+#endif
+        memcpy(to, &from[i], sizeof(real));
+    }
+}
+
+GC_INLINE void OP(finish_run)(const gc_finish *f, const gc_activation kind) {
+    const real *from = f->from;
+    char *to = f->to;
+    const char *residual = f->residual;
+    const int plain = f->dtype == GC_F32 || f->dtype == GC_F64;
+    const ptrdiff_t size = plain ? (ptrdiff_t)sizeof(real) : 2;
+    for (ptrdiff_t i = 0; i < f->n; i += LANES, from += LANES) {
+        const int n = f->n - i < LANES ? (int)(f->n - i) : LANES;
+        const M m = OP(mask)(gc_window_bits(0, n, LANES));
+        V x = OP(load_mask)(from, m);
+        if (residual) {
+            real added[LANES];
+            OP(load_row)(added, residual, f->residual_stride, n, f->dtype);
+            x += OP(load_mask)(added, m);
+            residual += n * f->residual_stride;
+        }
+        x = OP(activate)(x, kind, (real)f->parameter);
+        if (plain && f->to_stride == size) {
+            OP(store_mask)((real *)to, x, m);
+#if REAL_IS_FLOAT
+        } else if (n == LANES && f->dtype == GC_F16 && f->to_stride == size) {
+            f32_store_f16((uint16_t *)to, x);
+        } else if (n == LANES && f->dtype == GC_BF16 && f->to_stride == size) {
+            f32_store_bf16((uint16_t *)to, x);
+#endif
+        } else {
+            real results[LANES];
+            OP(store)(results, x);
+            OP(store_converted)(to, f->to_stride, results, n, f->dtype);
+        }
+        to += n * f->to_stride;
+    }
+}
+
+static void OP(finish)(const gc_finish *f) {
+    switch (f->activation) {
+        case GC_IDENTITY: OP(finish_run)(f, GC_IDENTITY); break;
+        case GC_RELU: OP(finish_run)(f, GC_RELU); break;
+        case GC_RELU6: OP(finish_run)(f, GC_RELU6); break;
+        case GC_LEAKY_RELU: OP(finish_run)(f, GC_LEAKY_RELU); break;
+        case GC_SIGMOID: OP(finish_run)(f, GC_SIGMOID); break;
+        case GC_TANH: OP(finish_run)(f, GC_TANH); break;
+        case GC_SILU: OP(finish_run)(f, GC_SILU); break;
+        case GC_HARDSIGMOID: OP(finish_run)(f, GC_HARDSIGMOID); break;
+        case GC_HARDSWISH: OP(finish_run)(f, GC_HARDSWISH); break;
+        case GC_GELU: OP(finish_run)(f, GC_GELU); break;
+    }
+}

@@ -1,0 +1,36 @@
+/* One arithmetic type of one instruction set: every shared body, then the table of them. */
+#define OP(name) GC_CAT(GC_CAT(R, _), name)
+#define V OP(v)
+#define M OP(m)
+#define LANES ((int)OP(lanes))
+
+#include "tap_sum_tmpl.h"
+#include "load_tmpl.h"
+#include "activation_tmpl.h"
+#include "finish_tmpl.h"
+
+static const gc_kernels OP(table) = {
+    .isa = GC_STRING(GC_ISA_NAME),
+    .real_size = sizeof(real),
+    .lanes = LANES,
+    .registers = vector_registers,
+    .max_vb = {TAP_SUM_MAX_VB(1), TAP_SUM_MAX_VB(2), TAP_SUM_MAX_VB(3), TAP_SUM_MAX_VB(4),
+               TAP_SUM_MAX_VB(5), TAP_SUM_MAX_VB(6), TAP_SUM_MAX_VB(7), TAP_SUM_MAX_VB(8)},
+    .tap_sum = {TAP_SUM_ENTRIES(1), TAP_SUM_ENTRIES(2), TAP_SUM_ENTRIES(3), TAP_SUM_ENTRIES(4),
+                TAP_SUM_ENTRIES(5), TAP_SUM_ENTRIES(6), TAP_SUM_ENTRIES(7), TAP_SUM_ENTRIES(8)},
+    .load = OP(load_row),
+    .deinterleave = OP(deinterleave),
+    .finish = OP(finish),
+};
+
+const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) = &OP(table);
+
+#undef TAP_SUM_MAX_VB
+#undef TAP_SUM
+#undef TAP_SUM_ROW
+#undef TAP_SUM_ENTRY
+#undef TAP_SUM_ENTRIES
+#undef OP
+#undef V
+#undef M
+#undef LANES

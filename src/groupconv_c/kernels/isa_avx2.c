@@ -1,0 +1,129 @@
+/* AVX2 with FMA and F16C: 16 registers of 8 floats or 4 doubles. */
+#include "isa.h"
+#if GC_X86
+#if defined(__clang__)
+#include <immintrin.h>
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,popcnt"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c,popcnt")
+#include <immintrin.h>
+#endif
+
+#include "left_pack.h"
+#include "vector.h"
+
+enum { f32_lanes = 8, f64_lanes = 4, vector_registers = 16 };
+
+typedef __m256 f32_v;
+typedef __m256d f64_v;
+typedef __m256i f32_m;
+typedef __m256i f64_m;
+
+GC_INLINE f32_v f32_load(const float *p) { return _mm256_loadu_ps(p); }
+GC_INLINE void f32_store(float *p, f32_v v) { _mm256_storeu_ps(p, v); }
+GC_INLINE f32_v f32_set1(float s) { return _mm256_set1_ps(s); }
+GC_INLINE f32_v f32_fma(f32_v a, f32_v b, f32_v c) { return _mm256_fmadd_ps(a, b, c); }
+GC_INLINE f32_v f32_min(f32_v a, f32_v b) { return _mm256_min_ps(a, b); }
+GC_INLINE f32_v f32_max(f32_v a, f32_v b) { return _mm256_max_ps(a, b); }
+GC_INLINE f32_m f32_mask(uint32_t bits) {
+    const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), lane), lane);
+}
+GC_INLINE f32_v f32_load_mask(const float *p, f32_m m) { return _mm256_maskload_ps(p, m); }
+GC_INLINE void f32_store_mask(float *p, f32_v v, f32_m m) { _mm256_maskstore_ps(p, m, v); }
+GC_INLINE void f32_store_lanes(float *p, f32_v v, gc_lanes l) {
+    if (l.count == f32_lanes) {
+        f32_store(p, v);
+        return;
+    }
+    const __m128i index = _mm_loadl_epi64((const __m128i *)gc_left_pack[l.bits]);
+    v = _mm256_permutevar8x32_ps(v, _mm256_cvtepu8_epi32(index));
+    f32_store_mask(p, v, f32_mask((1u << l.count) - 1));
+}
+GC_INLINE f32_v f32_load_lanes(const float *p, gc_lanes l) {
+    if (l.count == f32_lanes) return f32_load(p);
+    const f32_v v = f32_load_mask(p, f32_mask((1u << l.count) - 1));
+    const __m128i index = _mm_loadl_epi64((const __m128i *)gc_right_spread[l.bits]);
+    return _mm256_permutevar8x32_ps(v, _mm256_cvtepu8_epi32(index));
+}
+GC_INLINE f32_v f32_even(f32_v a, f32_v b) {
+    const __m256 mixed = _mm256_shuffle_ps(a, b, 0x88);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8));
+}
+GC_INLINE f32_v f32_odd(f32_v a, f32_v b) {
+    const __m256 mixed = _mm256_shuffle_ps(a, b, 0xdd);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8));
+}
+GC_INLINE f32_v f32_load_f16(const uint16_t *p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+GC_INLINE void f32_store_f16(uint16_t *p, f32_v v) {
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+GC_INLINE f32_v f32_load_bf16(const uint16_t *p) {
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+GC_INLINE void f32_store_bf16(uint16_t *p, f32_v v) {
+    const __m256i u = _mm256_castps_si256(v);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    const __m256i rounded =
+        _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
+    const __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    const __m256i r = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(r, r), 0x08);
+    _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(packed));
+}
+
+GC_INLINE f64_v f64_load(const double *p) { return _mm256_loadu_pd(p); }
+GC_INLINE void f64_store(double *p, f64_v v) { _mm256_storeu_pd(p, v); }
+GC_INLINE f64_v f64_set1(double s) { return _mm256_set1_pd(s); }
+GC_INLINE f64_v f64_fma(f64_v a, f64_v b, f64_v c) { return _mm256_fmadd_pd(a, b, c); }
+GC_INLINE f64_v f64_min(f64_v a, f64_v b) { return _mm256_min_pd(a, b); }
+GC_INLINE f64_v f64_max(f64_v a, f64_v b) { return _mm256_max_pd(a, b); }
+GC_INLINE f64_m f64_mask(uint32_t bits) {
+    const __m256i lane = _mm256_setr_epi64x(1, 2, 4, 8);
+    return _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x((int)bits), lane), lane);
+}
+GC_INLINE f64_v f64_load_mask(const double *p, f64_m m) { return _mm256_maskload_pd(p, m); }
+GC_INLINE void f64_store_mask(double *p, f64_v v, f64_m m) { _mm256_maskstore_pd(p, m, v); }
+/* A double moves as a pair of floats: lane bits abcd become aabbccdd. */
+GC_INLINE uint32_t f64_pair_bits(uint32_t bits) {
+    bits = (bits | (bits << 2)) & 0x33u;
+    bits = (bits | (bits << 1)) & 0x55u;
+    return bits * 3u;
+}
+GC_INLINE void f64_store_lanes(double *p, f64_v v, gc_lanes l) {
+    if (l.count == f64_lanes) {
+        f64_store(p, v);
+        return;
+    }
+    const gc_lanes pairs = {f64_pair_bits(l.bits), 2 * l.count};
+    f32_store_lanes((float *)p, _mm256_castpd_ps(v), pairs);
+}
+GC_INLINE f64_v f64_load_lanes(const double *p, gc_lanes l) {
+    if (l.count == f64_lanes) return f64_load(p);
+    const gc_lanes pairs = {f64_pair_bits(l.bits), 2 * l.count};
+    return _mm256_castps_pd(f32_load_lanes((const float *)p, pairs));
+}
+GC_INLINE f64_v f64_even(f64_v a, f64_v b) {
+    return _mm256_permute4x64_pd(_mm256_unpacklo_pd(a, b), 0xd8);
+}
+GC_INLINE f64_v f64_odd(f64_v a, f64_v b) {
+    return _mm256_permute4x64_pd(_mm256_unpackhi_pd(a, b), 0xd8);
+}
+
+#define GC_ISA_NAME avx2
+#include "instantiate.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#else
+#define GC_ISA_NAME avx2
+#include "not_built.h"
+#endif

@@ -1,0 +1,108 @@
+/* AVX-512 (F, VL, DQ, BW): 32 registers of 16 floats or 8 doubles. */
+#include "isa.h"
+#if GC_X86
+#if defined(__clang__)
+#include <immintrin.h>
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c,popcnt,bmi2"))), \
+    apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target( \
+    "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c,popcnt,bmi2,prefer-vector-width=512")
+#include <immintrin.h>
+#endif
+
+#include "vector.h"
+
+enum { f32_lanes = 16, f64_lanes = 8, vector_registers = 32 };
+
+typedef __m512 f32_v;
+typedef __m512d f64_v;
+typedef __mmask16 f32_m;
+typedef __mmask8 f64_m;
+
+GC_INLINE f32_v f32_load(const float *p) { return _mm512_loadu_ps(p); }
+GC_INLINE void f32_store(float *p, f32_v v) { _mm512_storeu_ps(p, v); }
+GC_INLINE f32_v f32_set1(float s) { return _mm512_set1_ps(s); }
+GC_INLINE f32_v f32_fma(f32_v a, f32_v b, f32_v c) { return _mm512_fmadd_ps(a, b, c); }
+GC_INLINE f32_v f32_min(f32_v a, f32_v b) { return _mm512_min_ps(a, b); }
+GC_INLINE f32_v f32_max(f32_v a, f32_v b) { return _mm512_max_ps(a, b); }
+GC_INLINE f32_m f32_mask(uint32_t bits) { return (f32_m)bits; }
+GC_INLINE f32_v f32_load_mask(const float *p, f32_m m) { return _mm512_maskz_loadu_ps(m, p); }
+GC_INLINE void f32_store_mask(float *p, f32_v v, f32_m m) { _mm512_mask_storeu_ps(p, m, v); }
+GC_INLINE void f32_store_lanes(float *p, f32_v v, gc_lanes l) {
+    _mm512_mask_storeu_ps(p, (f32_m)((1u << l.count) - 1),
+                          _mm512_maskz_compress_ps((f32_m)l.bits, v));
+}
+GC_INLINE f32_v f32_load_lanes(const float *p, gc_lanes l) {
+    return _mm512_maskz_expand_ps((f32_m)l.bits,
+                                  _mm512_maskz_loadu_ps((f32_m)((1u << l.count) - 1), p));
+}
+GC_INLINE f32_v f32_even(f32_v a, f32_v b) {
+    const __m512i i =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(a, i, b);
+}
+GC_INLINE f32_v f32_odd(f32_v a, f32_v b) {
+    const __m512i i =
+        _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    return _mm512_permutex2var_ps(a, i, b);
+}
+GC_INLINE f32_v f32_load_f16(const uint16_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+GC_INLINE void f32_store_f16(uint16_t *p, f32_v v) {
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+GC_INLINE f32_v f32_load_bf16(const uint16_t *p) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+GC_INLINE void f32_store_bf16(uint16_t *p, f32_v v) {
+    const __m512i u = _mm512_castps_si512(v);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    const __m512i rounded =
+        _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+    const __m512i quiet = _mm512_or_si512(u, _mm512_set1_epi32(0x400000));
+    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    const __m512i r = _mm512_mask_mov_epi32(rounded, nan, quiet);
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
+}
+
+GC_INLINE f64_v f64_load(const double *p) { return _mm512_loadu_pd(p); }
+GC_INLINE void f64_store(double *p, f64_v v) { _mm512_storeu_pd(p, v); }
+GC_INLINE f64_v f64_set1(double s) { return _mm512_set1_pd(s); }
+GC_INLINE f64_v f64_fma(f64_v a, f64_v b, f64_v c) { return _mm512_fmadd_pd(a, b, c); }
+GC_INLINE f64_v f64_min(f64_v a, f64_v b) { return _mm512_min_pd(a, b); }
+GC_INLINE f64_v f64_max(f64_v a, f64_v b) { return _mm512_max_pd(a, b); }
+GC_INLINE f64_m f64_mask(uint32_t bits) { return (f64_m)bits; }
+GC_INLINE f64_v f64_load_mask(const double *p, f64_m m) { return _mm512_maskz_loadu_pd(m, p); }
+GC_INLINE void f64_store_mask(double *p, f64_v v, f64_m m) { _mm512_mask_storeu_pd(p, m, v); }
+GC_INLINE void f64_store_lanes(double *p, f64_v v, gc_lanes l) {
+    _mm512_mask_storeu_pd(p, (f64_m)((1u << l.count) - 1),
+                          _mm512_maskz_compress_pd((f64_m)l.bits, v));
+}
+GC_INLINE f64_v f64_load_lanes(const double *p, gc_lanes l) {
+    return _mm512_maskz_expand_pd((f64_m)l.bits,
+                                  _mm512_maskz_loadu_pd((f64_m)((1u << l.count) - 1), p));
+}
+GC_INLINE f64_v f64_even(f64_v a, f64_v b) {
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
+}
+GC_INLINE f64_v f64_odd(f64_v a, f64_v b) {
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b);
+}
+
+#define GC_ISA_NAME avx512
+#include "instantiate.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#else
+#define GC_ISA_NAME avx512
+#include "not_built.h"
+#endif

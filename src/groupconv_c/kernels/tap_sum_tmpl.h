@@ -1,0 +1,93 @@
+/* The microkernel of every tap-sum algorithm (contract: gc_tap_sum in kernels.h).
+ *
+ * Lanes are neighbouring positions; weights are broadcast. KB, VB are constants once inlined, so the
+ * accumulators stay in registers. Taps are added in the order of the list, whatever the tile. */
+
+GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a) {
+    V acc[GC_MAX_KB][GC_MAX_VB];
+    const real *const init = a->init;
+    GC_UNROLL(8)
+    for (int k = 0; k < KB; k++)
+        GC_UNROLL(8)
+    for (int v = 0; v < VB; v++) acc[k][v] = OP(set1)(init[k]);
+
+    const real *const plane = a->plane, *const weight = a->weight;
+    const ptrdiff_t step = a->weight_k;
+    const gc_tap *const end = a->taps + a->ntaps;
+    for (const gc_tap *tap = a->taps; tap < end; tap++) {
+        const real *p = plane + tap->plane;
+        const real *w = weight + tap->weight;
+        V x[GC_MAX_VB];
+        GC_UNROLL(8)
+        for (int v = 0; v < VB; v++) x[v] = OP(load)(p + v * LANES);
+        GC_UNROLL(8)
+        for (int k = 0; k < KB; k++) {
+            const V s = OP(set1)(w[k * step]);
+            GC_UNROLL(8)
+            for (int v = 0; v < VB; v++) acc[k][v] = OP(fma)(s, x[v], acc[k][v]);
+        }
+    }
+
+    const gc_lanes *const lanes = a->lanes;
+    if (a->residual) {
+        const real *residual = a->residual;
+        GC_UNROLL(8)
+        for (int v = 0; v < VB; v++) {
+            GC_UNROLL(8)
+            for (int k = 0; k < KB; k++) {
+                const real *from = residual + k * a->residual_k;
+                acc[k][v] += lanes ? OP(load_lanes)(from, lanes[v]) : OP(load)(from);
+            }
+            residual += lanes ? (ptrdiff_t)lanes[v].count : LANES;
+        }
+    }
+    if (a->clamp) {
+        const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
+        GC_UNROLL(8)
+        for (int k = 0; k < KB; k++)
+            GC_UNROLL(8)
+        for (int v = 0; v < VB; v++) acc[k][v] = OP(min)(high, OP(max)(low, acc[k][v]));
+    }
+    real *out = a->out;
+    GC_UNROLL(8)
+    for (int v = 0; v < VB; v++) {
+        GC_UNROLL(8)
+        for (int k = 0; k < KB; k++) {
+            real *to = out + k * a->out_k;
+            if (lanes)
+                OP(store_lanes)(to, acc[k][v], lanes[v]);
+            else
+                OP(store)(to, acc[k][v]);
+        }
+        out += lanes ? (ptrdiff_t)lanes[v].count : LANES;
+    }
+}
+
+/* The widest tile of KB channels whose accumulators, inputs and one weight fit the registers. */
+#define TAP_SUM_MAX_VB(KB) \
+    ((vector_registers - 1) / ((KB) + 1) < 8 ? (vector_registers - 1) / ((KB) + 1) : 8)
+
+#define TAP_SUM(KB, VB)                                                             \
+    GC_NOINLINE void GC_CAT(OP(tap_sum_), GC_CAT(KB, VB))(const gc_tap_sum *a) {    \
+        if (VB <= TAP_SUM_MAX_VB(KB)) OP(tap_sum_body)(KB, VB, a);                  \
+    }
+#define TAP_SUM_ROW(KB)                                                       \
+    TAP_SUM(KB, 1) TAP_SUM(KB, 2) TAP_SUM(KB, 3) TAP_SUM(KB, 4) TAP_SUM(KB, 5) \
+    TAP_SUM(KB, 6) TAP_SUM(KB, 7) TAP_SUM(KB, 8)
+TAP_SUM_ROW(1)
+TAP_SUM_ROW(2)
+TAP_SUM_ROW(3)
+TAP_SUM_ROW(4)
+TAP_SUM_ROW(5)
+TAP_SUM_ROW(6)
+TAP_SUM_ROW(7)
+TAP_SUM_ROW(8)
+
+#define TAP_SUM_ENTRY(KB, VB) \
+    (VB <= TAP_SUM_MAX_VB(KB) ? GC_CAT(OP(tap_sum_), GC_CAT(KB, VB)) : NULL)
+#define TAP_SUM_ENTRIES(KB)                                                              \
+    {                                                                                    \
+        TAP_SUM_ENTRY(KB, 1), TAP_SUM_ENTRY(KB, 2), TAP_SUM_ENTRY(KB, 3),                \
+            TAP_SUM_ENTRY(KB, 4), TAP_SUM_ENTRY(KB, 5), TAP_SUM_ENTRY(KB, 6),            \
+            TAP_SUM_ENTRY(KB, 7), TAP_SUM_ENTRY(KB, 8)                                   \
+    }

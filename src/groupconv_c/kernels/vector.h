@@ -1,0 +1,42 @@
+/* What every personality file shares: names of operations and unrolling.
+ *
+ * A personality file defines, for R in {f32, f64}, the type R_v (a vector), R_m (a lane mask) and
+ *   R_load(p) R_store(p, v) R_set1(s) R_fma(a, b, c) = a*b + c      R_min(a, b) R_max(a, b): b if NaN
+ *   R_mask(bits) R_load_mask(p, m) (zeros elsewhere) R_store_mask(p, v, m): nothing else is touched
+ *   R_store_lanes(p, v, lanes) R_load_lanes(p, lanes): chosen lanes side by side in memory
+ *   R_even(a, b) R_odd(a, b): lanes 0, 2, ... or 1, 3, ... of a followed by b
+ *   f32_load_f16(p) f32_load_bf16(p) f32_store_f16(p, v) f32_store_bf16(p, v)
+ * and then includes instantiate_tmpl.h once for each R.
+ */
+#ifndef GC_VECTOR_H
+#define GC_VECTOR_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "half.h"
+#include "kernels.h"
+
+#define GC_CAT_(a, b) a##b
+#define GC_CAT(a, b) GC_CAT_(a, b)
+#define GC_STRING_(x) #x
+#define GC_STRING(x) GC_STRING_(x)
+#define GC_PRAGMA(x) _Pragma(#x)
+#if defined(__clang__)
+#define GC_UNROLL(n) GC_PRAGMA(clang loop unroll_count(n))
+#else
+#define GC_UNROLL(n) GC_PRAGMA(GCC unroll n)
+#endif
+#define GC_INLINE static inline __attribute__((always_inline, unused))
+#define GC_NOINLINE static __attribute__((noinline))
+
+/* Bits of the lanes first <= i < last, both cut to 0..lanes. */
+GC_INLINE uint32_t gc_window_bits(ptrdiff_t first, ptrdiff_t last, int lanes) {
+    if (last > lanes) last = lanes;
+    if (first < 0) first = 0;
+    if (first >= last) return 0;
+    return (uint32_t)(((1ull << last) - 1) & ~((1ull << first) - 1));
+}
+
+#endif

@@ -1,0 +1,232 @@
+/* Plans: choosing an algorithm, sizing memory, running. The one place that allocates. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plan.h"
+
+enum { alignment = 64 };
+
+/* Below this predicted time a second thread costs more than it brings. */
+static const double serial_seconds = 30e-6;
+
+const char *gc_version(void) {
+#ifdef GC_VERSION
+    return GC_VERSION;
+#else
+    return "unknown";
+#endif
+}
+
+static void reset(gc_plan *plan) {
+    if (plan->algorithm && plan->algorithm->destroy) plan->algorithm->destroy(plan);
+    plan->algorithm = NULL;
+    plan->state = NULL;
+    plan->units = plan->combine_units = plan->prepare_units = 0;
+    plan->prepared_size = plan->shared_size = plan->scratch_size = plan->prepared_key = 0;
+    plan->seconds = 0;
+}
+
+static gc_status try_algorithm(gc_plan *plan, const gc_algorithm *algorithm) {
+    reset(plan);
+    plan->algorithm = algorithm;
+    const gc_status status = algorithm->create(plan);
+    if (status != GC_OK) reset(plan);
+    return status;
+}
+
+/* The accepted algorithm of smallest predicted time; of equals the earlier in the list. */
+static gc_status choose(gc_plan *plan) {
+    const gc_algorithm *best = NULL;
+    double best_seconds = 0;
+    for (int i = 0; i < gc_algorithm_count; i++) {
+        if (gc_algorithms[i]->refuse(plan)) continue;
+        const gc_status status = try_algorithm(plan, gc_algorithms[i]);
+        if (status != GC_OK) return status;
+        if (best == NULL || plan->seconds < best_seconds) {
+            best = gc_algorithms[i];
+            best_seconds = plan->seconds;
+        }
+    }
+    return plan->algorithm == best ? GC_OK : try_algorithm(plan, best);
+}
+
+static gc_status refuse_name(const gc_plan *plan, const char *name, const char *why) {
+    char able[256] = "auto";
+    for (int i = 0; i < gc_algorithm_count; i++) {
+        if (gc_algorithms[i]->refuse(plan)) continue;
+        strncat(able, ", ", sizeof able - strlen(able) - 1);
+        strncat(able, gc_algorithms[i]->name, sizeof able - strlen(able) - 1);
+    }
+    if (why)
+        gc_set_error("algorithm='%.32s' cannot do this problem: %s; those that can: %s", name, why, able);
+    else
+        gc_set_error("algorithm='%.32s' is unknown; for this problem: %s", name, able);
+    return GC_ERROR_ALGORITHM;
+}
+
+static gc_status choose_named(gc_plan *plan, const char *name) {
+    if (name == NULL || strcmp(name, "auto") == 0) return choose(plan);
+    for (int i = 0; i < gc_algorithm_count; i++) {
+        if (strcmp(name, gc_algorithms[i]->name) != 0) continue;
+        const char *why = gc_algorithms[i]->refuse(plan);
+        return why ? refuse_name(plan, name, why) : try_algorithm(plan, gc_algorithms[i]);
+    }
+    return refuse_name(plan, name, NULL);
+}
+
+gc_status gc_plan_create(const gc_problem *problem, const char *algorithm, gc_plan **out) {
+    *out = NULL;
+    gc_plan *plan = calloc(1, sizeof *plan);
+    if (plan == NULL) {
+        gc_set_error("no memory for a plan");
+        return GC_ERROR_MEMORY;
+    }
+    gc_status status = gc_problem_normalise(problem, &plan->problem);
+    if (status == GC_OK) status = gc_kernels_for(problem->dtype, &plan->kernels);
+    if (status == GC_OK) {
+        plan->storage_size = gc_storage_size(problem->dtype);
+        status = choose_named(plan, algorithm);
+    }
+    if (status != GC_OK) {
+        free(plan);
+        return status;
+    }
+    *out = plan;
+    return GC_OK;
+}
+
+void gc_plan_destroy(gc_plan *plan) {
+    if (plan == NULL) return;
+    reset(plan);
+    free(plan);
+}
+
+const char *gc_plan_algorithm(const gc_plan *plan) { return plan->algorithm->name; }
+const char *gc_plan_isa(const gc_plan *plan) { return plan->kernels->isa; }
+double gc_plan_macs(const gc_plan *plan) { return gc_problem_macs(&plan->problem); }
+double gc_plan_predicted_seconds(const gc_plan *plan) { return plan->seconds; }
+size_t gc_plan_prepared_size(const gc_plan *plan) { return plan->prepared_size; }
+size_t gc_plan_prepared_key(const gc_plan *plan) { return plan->prepared_key; }
+
+int gc_plan_threads(const gc_plan *plan, int offered) {
+    if (offered < 1 || plan->seconds < serial_seconds) return 1;
+    return (int)gc_min(offered, gc_max(plan->units, 1));
+}
+
+static size_t bias_size(const gc_plan *plan) {
+    const ptrdiff_t channels = plan->problem.groups * plan->problem.out_per_group;
+    return gc_round_up((size_t)channels * plan->kernels->real_size, alignment);
+}
+
+size_t gc_plan_workspace_size(const gc_plan *plan, int threads) {
+    const size_t each = gc_round_up(plan->scratch_size, alignment);
+    return bias_size(plan) + gc_round_up(plan->prepared_size, alignment) +
+           gc_round_up(plan->shared_size, alignment) + each * (size_t)gc_plan_threads(plan, threads);
+}
+
+double gc_plan_balance(const gc_plan *plan, int threads) {
+    const ptrdiff_t team = gc_max(gc_min(threads, plan->units), 1);
+    double total = 0, largest = 0;
+    for (ptrdiff_t i = 0; i < team; i++) {
+        double sum = 0;
+        for (ptrdiff_t u = gc_cut(plan->units, team, i); u < gc_cut(plan->units, team, i + 1); u++)
+            sum += plan->algorithm->unit_cost ? plan->algorithm->unit_cost(plan, u) : 1;
+        total += sum;
+        if (sum > largest) largest = sum;
+    }
+    return total > 0 ? largest * threads / total : 1;
+}
+
+size_t gc_plan_describe(const gc_plan *plan, char *text, size_t size) {
+    char tiling[256] = "";
+    if (plan->algorithm->describe) plan->algorithm->describe(plan, tiling, sizeof tiling);
+    size_t n = (size_t)snprintf(text, size, "algorithm   %s\nISA         %s\ntiling      %s\n",
+                                plan->algorithm->name, plan->kernels->isa, tiling);
+    n += (size_t)snprintf(text ? text + gc_min((ptrdiff_t)n, (ptrdiff_t)size) : NULL,
+                          n < size ? size - n : 0,
+                          "workspace   %zu bytes per thread, %zu shared, %zu of prepared weights\n"
+                          "work        %.6g MACs in %td units\npredicted   %.4g ms on one thread\n",
+                          plan->scratch_size, plan->shared_size, plan->prepared_size,
+                          gc_plan_macs(plan), plan->units, plan->seconds * 1e3);
+    gc_plan probe = *plan;
+    probe.state = NULL;
+    for (int i = 0; i < gc_algorithm_count; i++) {
+        if (gc_algorithms[i] == plan->algorithm) continue;
+        char why[160];
+        const char *refusal = gc_algorithms[i]->refuse(plan);
+        if (refusal) {
+            snprintf(why, sizeof why, "%s", refusal);
+        } else {
+            probe.algorithm = NULL;
+            if (try_algorithm(&probe, gc_algorithms[i]) != GC_OK) continue;
+            snprintf(why, sizeof why, "predicted %.4g ms", probe.seconds * 1e3);
+            reset(&probe);
+        }
+        n += (size_t)snprintf(text ? text + gc_min((ptrdiff_t)n, (ptrdiff_t)size) : NULL,
+                              n < size ? size - n : 0, "not %-14s %s\n", gc_algorithms[i]->name, why);
+    }
+    return n;
+}
+
+typedef struct preparation {
+    const gc_plan *plan;
+    const void *weight;
+    void *prepared;
+} preparation;
+
+static void prepare_range(void *context, int thread, ptrdiff_t first, ptrdiff_t last) {
+    const preparation *p = context;
+    (void)thread;
+    p->plan->algorithm->prepare(p->plan, p->weight, p->prepared, first, last);
+}
+
+gc_status gc_plan_prepare(const gc_plan *plan, const void *weight, void *prepared, int threads) {
+    preparation p = {plan, weight, prepared};
+    if (plan->prepared_size) gc_parallel(threads, plan->prepare_units, prepare_range, &p);
+    return GC_OK;
+}
+
+static void work_range(void *context, int thread, ptrdiff_t first, ptrdiff_t last) {
+    const gc_run *run = context;
+    const size_t each = gc_round_up(run->plan->scratch_size, alignment);
+    run->plan->algorithm->work(run, run->scratch + each * (size_t)thread, first, last);
+}
+
+static void combine_range(void *context, int thread, ptrdiff_t first, ptrdiff_t last) {
+    const gc_run *run = context;
+    const size_t each = gc_round_up(run->plan->scratch_size, alignment);
+    run->plan->algorithm->combine(run, run->scratch + each * (size_t)thread, first, last);
+}
+
+gc_status gc_plan_run(const gc_plan *plan, const gc_arrays *arrays, void *workspace, int threads) {
+    threads = gc_plan_threads(plan, threads);
+    char *memory = workspace;
+    if (memory == NULL) {
+        const size_t size = gc_round_up(gc_plan_workspace_size(plan, threads), alignment);
+        memory = aligned_alloc(alignment, size ? size : alignment);
+        if (memory == NULL) {
+            gc_set_error("no memory for a workspace of %zu bytes", size);
+            return GC_ERROR_MEMORY;
+        }
+    }
+    gc_run run = {.plan = plan, .arrays = arrays, .weights = arrays->prepared};
+    char *next = memory + bias_size(plan);
+    const ptrdiff_t channels = plan->problem.groups * plan->problem.out_per_group;
+    run.bias = memory;
+    if (arrays->bias)
+        plan->kernels->load(memory, arrays->bias, plan->storage_size, channels, plan->problem.dtype);
+    else
+        memset(memory, 0, (size_t)channels * plan->kernels->real_size);
+    if (plan->prepared_size && run.weights == NULL) {
+        gc_plan_prepare(plan, arrays->weight, next, threads);
+        run.weights = next;
+    }
+    next += gc_round_up(plan->prepared_size, alignment);
+    run.shared = next;
+    run.scratch = next + gc_round_up(plan->shared_size, alignment);
+    gc_parallel(threads, plan->units, work_range, &run);
+    if (plan->algorithm->combine) gc_parallel(threads, plan->combine_units, combine_range, &run);
+    if (workspace == NULL) free(memory);
+    return GC_OK;
+}

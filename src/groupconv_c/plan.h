@@ -1,0 +1,96 @@
+/* Inside of a plan, for the algorithms. */
+#ifndef GC_PLAN_H
+#define GC_PLAN_H
+
+#include <stddef.h>
+
+#include "groupconv.h"
+#include "kernels/kernels.h"
+
+/* What one call hands to the threads that work on it. */
+typedef struct gc_run {
+    const gc_plan *plan;
+    const gc_arrays *arrays;
+    const void *weights; /* as algorithm->prepare left them, or NULL: read arrays->weight */
+    const void *bias;    /* groups * out_per_group reals */
+    char *shared;        /* plan->shared_size bytes for all threads */
+    char *scratch;       /* plan->scratch_size bytes for each thread */
+} gc_run;
+
+/* One way to compute. Work is cut into plan->units pieces that may run in any order on any thread:
+ * each writes its own part of the output, with operations in an order that depends on the problem
+ * alone. */
+typedef struct gc_algorithm {
+    const char *name;
+    /* Why this algorithm cannot do plan->problem, or NULL when it can. */
+    const char *(*refuse)(const gc_plan *plan);
+    /* Fills plan->state, sizes, units and predicted seconds. */
+    gc_status (*create)(gc_plan *plan);
+    void (*destroy)(gc_plan *plan);
+    /* Brings `units` pieces first..last-1 of plan->prepare_units into the prepared form. */
+    void (*prepare)(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
+                    ptrdiff_t last);
+    void (*work)(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last);
+    /* Combines the pieces where work left parts in run->shared; NULL: nothing to combine. */
+    void (*combine)(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last);
+    /* Relative work of one unit. NULL: all alike. */
+    double (*unit_cost)(const gc_plan *plan, ptrdiff_t unit);
+    /* One line on tiling. */
+    void (*describe)(const gc_plan *plan, char *text, size_t size);
+} gc_algorithm;
+
+struct gc_plan {
+    gc_problem problem; /* three dimensions always: missing leading ones have size 1 */
+    const gc_algorithm *algorithm;
+    const gc_kernels *kernels;
+    ptrdiff_t storage_size; /* bytes of a stored element */
+    void *state;            /* the algorithm's own */
+    ptrdiff_t units, combine_units, prepare_units;
+    size_t prepared_size, shared_size, scratch_size;
+    size_t prepared_key;
+    double seconds; /* predicted, one thread */
+};
+
+typedef struct gc_candidate {
+    const gc_algorithm *algorithm;
+    const char *refusal;
+    double seconds;
+} gc_candidate;
+
+/* The ordered list; the last one accepts everything. */
+extern const gc_algorithm *const gc_algorithms[];
+extern const int gc_algorithm_count;
+
+/* problem.c */
+gc_status gc_problem_normalise(const gc_problem *from, gc_problem *to);
+double gc_problem_macs(const gc_problem *p);
+double gc_problem_bytes(const gc_problem *p);
+ptrdiff_t gc_storage_size(gc_dtype dtype);
+int gc_output_is_rows(const gc_plan *plan);
+int gc_residual_is_rows(const gc_plan *plan);
+
+/* dispatch.c */
+gc_status gc_kernels_for(gc_dtype dtype, const gc_kernels **kernels);
+
+/* error.c */
+void gc_set_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* parallel.c: runs work(context, thread, first, last) over 0..units-1 in contiguous ranges. */
+typedef void gc_range_fn(void *context, int thread, ptrdiff_t first, ptrdiff_t last);
+void gc_parallel(int threads, ptrdiff_t units, gc_range_fn *work, void *context);
+
+static inline ptrdiff_t gc_min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static inline ptrdiff_t gc_max(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+static inline ptrdiff_t gc_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+/* Quotient rounded down, remainder never negative (b > 0). */
+static inline ptrdiff_t gc_floor_div(ptrdiff_t a, ptrdiff_t b) {
+    return a / b - (a % b != 0 && a < 0);
+}
+static inline size_t gc_round_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
+/* Where piece i of `parts` equal pieces of 0..total begins. */
+static inline ptrdiff_t gc_cut(ptrdiff_t total, ptrdiff_t parts, ptrdiff_t i) {
+    const ptrdiff_t base = total / parts, extra = total % parts;
+    return i * base + gc_min(i, extra);
+}
+
+#endif

@@ -1,0 +1,133 @@
+/* Normal form of a problem, and sums over it. */
+#include <string.h>
+
+#include "plan.h"
+
+ptrdiff_t gc_storage_size(gc_dtype dtype) {
+    switch (dtype) {
+        case GC_F32: return 4;
+        case GC_F64: return 8;
+        case GC_F16:
+        case GC_BF16: return 2;
+    }
+    return 0;
+}
+
+static gc_status check(const gc_problem *p) {
+    if (p->ndim < 1 || p->ndim > GC_MAX_DIMS) {
+        gc_set_error("ndim is %d; it must be 1, 2 or 3", p->ndim);
+        return GC_ERROR_PROBLEM;
+    }
+    if (gc_storage_size(p->dtype) == 0) {
+        gc_set_error("dtype %d is unknown", (int)p->dtype);
+        return GC_ERROR_PROBLEM;
+    }
+    if (p->batch < 0 || p->groups < 1 || p->in_per_group < 1 || p->out_per_group < 1) {
+        gc_set_error("batch %td, groups %td, channels per group %td -> %td: batch must not be negative, "
+                     "the others at least 1",
+                     p->batch, p->groups, p->in_per_group, p->out_per_group);
+        return GC_ERROR_PROBLEM;
+    }
+    for (int i = 0; i < p->ndim; i++) {
+        if (p->in_size[i] < 1 || p->kernel[i] < 1 || p->stride[i] < 1 || p->dilation[i] < 1 ||
+            p->out_size[i] < 0) {
+            gc_set_error("dimension %d: input %td, kernel %td, stride %td, dilation %td must be at "
+                         "least 1 and output %td not negative",
+                         i, p->in_size[i], p->kernel[i], p->stride[i], p->dilation[i],
+                         p->out_size[i]);
+            return GC_ERROR_PROBLEM;
+        }
+        const ptrdiff_t n = p->in_size[i];
+        const ptrdiff_t last = (p->out_size[i] - 1) * p->stride[i] +
+                               (p->kernel[i] - 1) * p->dilation[i] - p->pad_before[i];
+        const ptrdiff_t reach = gc_max(p->pad_before[i], last - (n - 1));
+        if (p->op != GC_CONV_TRANSPOSE && p->out_size[i] > 0 &&
+            ((p->padding_mode == GC_REFLECT && reach >= n) ||
+             (p->padding_mode == GC_CIRCULAR && reach > n))) {
+            gc_set_error("dimension %d: padding of %td is too large for size %td and this padding mode",
+                         i, reach, n);
+            return GC_ERROR_PROBLEM;
+        }
+    }
+    if (p->op == GC_CONV_TRANSPOSE && p->padding_mode != GC_ZEROS) {
+        gc_set_error("a transposed convolution has no padding mode but zeros");
+        return GC_ERROR_PROBLEM;
+    }
+    if (p->op == GC_GRAD_WEIGHT && (p->has_residual || p->activation != GC_IDENTITY)) {
+        gc_set_error("a weight gradient has neither residual nor activation");
+        return GC_ERROR_PROBLEM;
+    }
+    return GC_OK;
+}
+
+static void shift_strides(ptrdiff_t to[5], const ptrdiff_t from[5], int ndim) {
+    const int missing = GC_MAX_DIMS - ndim;
+    to[0] = from[0];
+    to[1] = from[1];
+    for (int i = 0; i < missing; i++) to[2 + i] = 0;
+    for (int i = 0; i < ndim; i++) to[2 + missing + i] = from[2 + i];
+}
+
+gc_status gc_problem_normalise(const gc_problem *from, gc_problem *to) {
+    const gc_status status = check(from);
+    if (status != GC_OK) return status;
+    *to = *from;
+    const int missing = GC_MAX_DIMS - from->ndim;
+    for (int i = 0; i < GC_MAX_DIMS; i++) {
+        const int j = i - missing;
+        to->in_size[i] = j < 0 ? 1 : from->in_size[j];
+        to->kernel[i] = j < 0 ? 1 : from->kernel[j];
+        to->out_size[i] = j < 0 ? 1 : from->out_size[j];
+        to->stride[i] = j < 0 ? 1 : from->stride[j];
+        to->dilation[i] = j < 0 ? 1 : from->dilation[j];
+        to->pad_before[i] = j < 0 ? 0 : from->pad_before[j];
+    }
+    shift_strides(to->input_strides, from->input_strides, from->ndim);
+    shift_strides(to->weight_strides, from->weight_strides, from->ndim);
+    shift_strides(to->output_strides, from->output_strides, from->ndim);
+    shift_strides(to->residual_strides, from->residual_strides, from->ndim);
+    if (!to->has_residual) memset(to->residual_strides, 0, sizeof to->residual_strides);
+    to->ndim = GC_MAX_DIMS;
+    return GC_OK;
+}
+
+static double product(const ptrdiff_t size[3]) {
+    return (double)size[0] * (double)size[1] * (double)size[2];
+}
+
+double gc_problem_macs(const gc_problem *p) {
+    const double per_position = (double)p->groups * (double)p->in_per_group *
+                                (double)p->out_per_group * product(p->kernel);
+    const double positions = product(p->op == GC_CONV_TRANSPOSE ? p->in_size : p->out_size);
+    return (double)p->batch * positions * per_position;
+}
+
+/* Bytes that must move at least: each array once. */
+double gc_problem_bytes(const gc_problem *p) {
+    const double in = (double)p->batch * (double)p->groups * (double)p->in_per_group * product(p->in_size);
+    const double out =
+        (double)p->batch * (double)p->groups * (double)p->out_per_group * product(p->out_size);
+    const double weight = (double)p->groups * (double)p->in_per_group * (double)p->out_per_group *
+                          product(p->kernel);
+    return (in + out * (p->has_residual ? 2 : 1) + weight) * (double)gc_storage_size(p->dtype);
+}
+
+static int is_rows(const ptrdiff_t strides[5], const ptrdiff_t size[3], ptrdiff_t item) {
+    return (size[2] == 1 || strides[4] == item) &&
+           (size[1] == 1 || strides[3] == item * size[2]) &&
+           (size[0] == 1 || strides[2] == item * size[2] * size[1]);
+}
+
+/* One channel of the output is one contiguous run, of the arithmetic type itself. */
+int gc_output_is_rows(const gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    return (size_t)plan->storage_size == plan->kernels->real_size &&
+           p->output_strides[1] % plan->storage_size == 0 &&
+           is_rows(p->output_strides, p->out_size, plan->storage_size);
+}
+
+int gc_residual_is_rows(const gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    return !p->has_residual || (p->residual_strides[1] % plan->storage_size == 0 &&
+                                is_rows(p->residual_strides, p->out_size, plan->storage_size));
+}
