@@ -4,6 +4,7 @@
 
 #include "../plan.h"
 
+extern const gc_algorithm gc_depthwise_rows;
 extern const gc_algorithm gc_direct;
 extern const gc_algorithm gc_reference;
 

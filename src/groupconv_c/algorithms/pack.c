@@ -36,76 +36,99 @@ ptrdiff_t gc_planes_tap(const gc_planes *p, const gc_axis axes[3], const gc_axis
            (h->shift - axes[1].min_shift) * p->pitch + (w->shift - axes[2].min_shift);
 }
 
-typedef struct row_packer {
+typedef struct packer {
     const gc_plan *plan;
-    const gc_axis *axis;
-    ptrdiff_t n;      /* elements of a row */
-    ptrdiff_t start;  /* source index of element 0, in units of in_step */
-    ptrdiff_t stride; /* bytes between source elements */
-} row_packer;
+    const gc_planes *planes;
+    const gc_axis *h, *w;
+    ptrdiff_t start_h, start_w; /* source row, column of element 0, in units of in_step */
+    ptrdiff_t row, column;      /* bytes between source rows, columns */
+} packer;
 
-/* Elements first..last-1 of a row of this phase lie inside the source. */
-static void inside(const row_packer *p, ptrdiff_t phase, ptrdiff_t *first, ptrdiff_t *last) {
-    const ptrdiff_t step = p->axis->in_step;
-    *first = gc_max(0, gc_ceil_div(gc_max(0, -(p->start * step + phase)), step));
-    *last = gc_min(p->n, gc_ceil_div(gc_max(0, p->axis->in_size - phase - p->start * step), step));
-    if (*first > *last) *first = *last = gc_min(*first, p->n);
+/* Elements first..last-1 of n of this phase, from `start` on, lie inside the source. */
+static void inside(const gc_axis *axis, ptrdiff_t start, ptrdiff_t n, ptrdiff_t phase,
+                   ptrdiff_t *first, ptrdiff_t *last) {
+    const ptrdiff_t step = axis->in_step, origin = start * step + phase;
+    *first = gc_min(n, gc_ceil_div(gc_max(0, -origin), step));
+    *last = gc_max(*first, gc_min(n, gc_ceil_div(gc_max(0, axis->in_size - origin), step)));
 }
 
-static void fill_edge(const row_packer *p, char *to, const char *row, ptrdiff_t phase, ptrdiff_t first,
+/* Elements first..last-1 of a row where the padding mode repeats what lies inside. */
+static void fill_edge(const packer *p, char *to, const char *row, ptrdiff_t phase, ptrdiff_t first,
                       ptrdiff_t last) {
     const gc_kernels *k = p->plan->kernels;
-    const ptrdiff_t size = (ptrdiff_t)k->real_size;
-    if (p->axis->mode == GC_ZEROS) {
-        if (size == 4)
-            for (ptrdiff_t j = first; j < last; j++) ((float *)to)[j] = 0;
-        else
-            for (ptrdiff_t j = first; j < last; j++) ((double *)to)[j] = 0;
-        return;
-    }
     for (ptrdiff_t j = first; j < last; j++) {
-        const ptrdiff_t source = gc_axis_source(p->axis, (p->start + j) * p->axis->in_step + phase);
-        k->load(to + j * size, row + source * p->stride, p->stride, 1, p->plan->problem.dtype);
+        const ptrdiff_t source = gc_axis_source(p->w, (p->start_w + j) * p->w->in_step + phase);
+        k->load(to + j * (ptrdiff_t)k->real_size, row + source * p->column, p->column, 1,
+                p->plan->problem.dtype);
     }
 }
 
-static void load_inside(const row_packer *p, char *to, const char *row, ptrdiff_t phase,
-                        ptrdiff_t first, ptrdiff_t last) {
+/* One row under a padding mode other than zeros. */
+static void pack_mapped_row(const packer *p, char *to, const char *row, ptrdiff_t phase) {
     const gc_kernels *k = p->plan->kernels;
-    const ptrdiff_t step = p->axis->in_step;
+    const ptrdiff_t n = p->planes->size[2], step = p->w->in_step;
+    ptrdiff_t first, last;
+    inside(p->w, p->start_w, n, phase, &first, &last);
+    fill_edge(p, to, row, phase, 0, first);
     if (first < last)
         k->load(to + first * (ptrdiff_t)k->real_size,
-                row + ((p->start + first) * step + phase) * p->stride, p->stride * step,
-                last - first, p->plan->problem.dtype);
+                row + ((p->start_w + first) * step + phase) * p->column, p->column * step, last - first,
+                p->plan->problem.dtype);
+    fill_edge(p, to, row, phase, last, n);
 }
 
-static void pack_row(const row_packer *p, char *to, const char *row, ptrdiff_t phase) {
-    ptrdiff_t first, last;
-    inside(p, phase, &first, &last);
-    fill_edge(p, to, row, phase, 0, first);
-    load_inside(p, to, row, phase, first, last);
-    fill_edge(p, to, row, phase, last, p->n);
+static void pack_mapped_slice(const packer *p, char *to, const char *slice, ptrdiff_t phase_h) {
+    const ptrdiff_t size = (ptrdiff_t)p->plan->kernels->real_size;
+    for (ptrdiff_t j = 0; j < p->planes->size[1]; j++) {
+        const ptrdiff_t source = gc_axis_source(p->h, (p->start_h + j) * p->h->in_step + phase_h);
+        for (ptrdiff_t s = 0; s < p->w->nphases; s++)
+            pack_mapped_row(p, to + (s * p->planes->plane + j * p->planes->pitch) * size,
+                            slice + source * p->row, p->w->phases[s]);
+    }
 }
 
-/* Both phases of stride 2 from one reading of a contiguous row. */
-static void pack_row_pair(const row_packer *p, char *to0, char *to1, const char *row) {
+static void zero_rows(const packer *p, char *to, ptrdiff_t first, ptrdiff_t last) {
+    const ptrdiff_t size = (ptrdiff_t)p->plan->kernels->real_size;
+    const ptrdiff_t reals = (last - first - 1) * p->planes->pitch + p->planes->size[2];
+    for (ptrdiff_t s = 0; s < p->w->nphases && first < last; s++)
+        memset(to + (s * p->planes->plane + first * p->planes->pitch) * size, 0, (size_t)(reals * size));
+}
+
+/* All rows of one phase of one depth slice, with zeros around the source. */
+static void pack_slice(const packer *p, char *to, const char *slice, ptrdiff_t phase_h) {
     const gc_kernels *k = p->plan->kernels;
-    const ptrdiff_t size = (ptrdiff_t)k->real_size;
-    ptrdiff_t first0, last0, first1, last1;
-    inside(p, 0, &first0, &last0);
-    inside(p, 1, &first1, &last1);
-    const ptrdiff_t first = gc_max(first0, first1), last = gc_max(first, gc_min(last0, last1));
-    fill_edge(p, to0, row, 0, 0, first0);
-    fill_edge(p, to1, row, 1, 0, first1);
-    k->deinterleave(to0 + first * size, to1 + first * size,
-                    row + 2 * (p->start + first) * p->stride, last - first);
-    /* what only one of the two has, then the edges */
-    load_inside(p, to0, row, 0, first0, gc_min(first, last0));
-    load_inside(p, to1, row, 1, first1, gc_min(first, last1));
-    load_inside(p, to0, row, 0, gc_max(last, first0), last0);
-    load_inside(p, to1, row, 1, gc_max(last, first1), last1);
-    fill_edge(p, to0, row, 0, last0, p->n);
-    fill_edge(p, to1, row, 1, last1, p->n);
+    const gc_planes *planes = p->planes;
+    const gc_axis *h = p->h, *w = p->w;
+    const ptrdiff_t size = (ptrdiff_t)k->real_size, step = w->in_step;
+    ptrdiff_t top, bottom;
+    inside(h, p->start_h, planes->size[1], phase_h, &top, &bottom);
+    zero_rows(p, to, 0, top);
+    gc_rows rows = {.pitch = planes->pitch,
+                    .rows = bottom - top,
+                    .n = planes->size[2],
+                    .from_row = h->in_step * p->row,
+                    .stride = step * p->column,
+                    .dtype = p->plan->problem.dtype};
+    const char *from = slice + ((p->start_h + top) * h->in_step + phase_h) * p->row;
+    to += top * planes->pitch * size;
+    const int plain = p->plan->storage_size == size && p->column == size;
+    if (plain && step == 2 && w->nphases == 2) {
+        const ptrdiff_t even = w->phases[0] == 0 ? 0 : 1;
+        inside(w, p->start_w, rows.n, 0, &rows.first, &rows.last);
+        inside(w, p->start_w, rows.n, 1, &rows.first1, &rows.last1);
+        rows.to = to + even * planes->plane * size;
+        rows.to1 = to + (1 - even) * planes->plane * size;
+        rows.from = from + (p->start_w + rows.first) * 2 * size;
+        k->pack_rows_by_2(&rows);
+    } else {
+        for (ptrdiff_t s = 0; s < w->nphases; s++) {
+            inside(w, p->start_w, rows.n, w->phases[s], &rows.first, &rows.last);
+            rows.to = to + s * planes->plane * size;
+            rows.from = from + ((p->start_w + rows.first) * step + w->phases[s]) * p->column;
+            k->pack_rows(&rows);
+        }
+    }
+    zero_rows(p, to - top * planes->pitch * size, bottom, planes->size[1]);
 }
 
 void gc_pack(const gc_plan *plan, const gc_axis axes[3], const gc_planes *planes, const char *image,
@@ -113,40 +136,25 @@ void gc_pack(const gc_plan *plan, const gc_axis axes[3], const gc_planes *planes
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     char *const to = to_;
     const gc_axis *const d = &axes[0], *const h = &axes[1], *const w = &axes[2];
-    const row_packer p = {plan, w, planes->size[2], origin[2] + w->min_shift, strides[3]};
-    const int pair = w->in_step == 2 && w->nphases == 2 && strides[3] == size &&
-                     plan->storage_size == size;
-    for (ptrdiff_t c = 0; c < channels; c++) {
-        for (ptrdiff_t a = 0; a < d->nphases; a++) {
+    const packer p = {plan, planes, h, w, origin[1] + h->min_shift, origin[2] + w->min_shift,
+                      strides[2], strides[3]};
+    for (ptrdiff_t c = 0; c < channels; c++)
+        for (ptrdiff_t a = 0; a < d->nphases; a++)
             for (ptrdiff_t i = 0; i < planes->size[0]; i++) {
-                const ptrdiff_t sd =
+                const ptrdiff_t source =
                     gc_axis_source(d, (origin[0] + d->min_shift + i) * d->in_step + d->phases[a]);
+                const char *slice = image + c * strides[0] + gc_max(source, 0) * strides[1];
                 for (ptrdiff_t b = 0; b < h->nphases; b++) {
-                    char *base = to + (c * planes->channel +
-                                       (a * h->nphases + b) * w->nphases * planes->plane +
-                                       i * planes->slice) * size;
-                    for (ptrdiff_t j = 0; j < planes->size[1]; j++, base += planes->pitch * size) {
-                        const ptrdiff_t sh = gc_axis_source(
-                            h, (origin[1] + h->min_shift + j) * h->in_step + h->phases[b]);
-                        if (sd < 0 || sh < 0) {
-                            for (ptrdiff_t s = 0; s < w->nphases; s++)
-                                memset(base + s * planes->plane * size, 0,
-                                       (size_t)(planes->size[2] * size));
-                            continue;
-                        }
-                        const char *row = image + c * strides[0] + sd * strides[1] + sh * strides[2];
-                        if (pair) {
-                            char *other = base + planes->plane * size;
-                            const int swapped = w->phases[0] == 1;
-                            pack_row_pair(&p, swapped ? other : base, swapped ? base : other, row);
-                        } else {
-                            for (ptrdiff_t s = 0; s < w->nphases; s++)
-                                pack_row(&p, base + s * planes->plane * size, row, w->phases[s]);
-                        }
-                    }
+                    const ptrdiff_t plane = (a * h->nphases + b) * w->nphases;
+                    char *here =
+                        to + (c * planes->channel + plane * planes->plane + i * planes->slice) * size;
+                    if (source < 0)
+                        zero_rows(&p, here, 0, planes->size[1]);
+                    else if (w->mode == GC_ZEROS)
+                        pack_slice(&p, here, slice, h->phases[b]);
+                    else
+                        pack_mapped_slice(&p, here, slice, h->phases[b]);
                 }
             }
-        }
-    }
     memset(to + channels * planes->channel * size, 0, (size_t)(planes->slack * size));
 }

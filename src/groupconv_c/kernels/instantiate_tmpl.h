@@ -8,6 +8,7 @@
 #include "load_tmpl.h"
 #include "activation_tmpl.h"
 #include "finish_tmpl.h"
+#include "depthwise_tmpl.h"
 
 static const gc_kernels OP(table) = {
     .isa = GC_STRING(GC_ISA_NAME),
@@ -19,8 +20,12 @@ static const gc_kernels OP(table) = {
     .tap_sum = {TAP_SUM_ENTRIES(1), TAP_SUM_ENTRIES(2), TAP_SUM_ENTRIES(3), TAP_SUM_ENTRIES(4),
                 TAP_SUM_ENTRIES(5), TAP_SUM_ENTRIES(6), TAP_SUM_ENTRIES(7), TAP_SUM_ENTRIES(8)},
     .load = OP(load_row),
-    .deinterleave = OP(deinterleave),
+    .pack_rows = OP(pack_rows),
+    .pack_rows_by_2 = OP(pack_rows_by_2),
     .finish = OP(finish),
+    .depthwise_8 = OP(depthwise_8),
+    .depthwise_4 = OP(depthwise_4),
+    .rolling3x3 = OP(rolling3x3),
 };
 
 const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) = &OP(table);

@@ -62,6 +62,62 @@ typedef struct gc_finish {
     double parameter;
 } gc_finish;
 
+/* Some rows of a depthwise kernel over some of its columns: kernel columns first..last-1 and `rows`
+ * (1..8) kernel rows, the first of which reads the plane from `plane` on. */
+typedef struct gc_depthwise_chunk {
+    ptrdiff_t plane, weight, weight_row;
+    ptrdiff_t first, last;
+    int rows;
+} gc_depthwise_chunk;
+
+/* depthwise_8, depthwise_4: that many output rows x one vector of columns of one channel.
+ *   out[j][q] = clamp(init + sum over chunks, their rows r and columns s of
+ *       weight[chunk.weight + r*chunk.weight_row + s*weight_column]
+ *       * plane[chunk.plane + (j + r)*pitch + columns[s] + q] + residual[j][q])
+ * nrows <= 8 or 4 rows are stored, under store_bits, the last one of them under last_bits. */
+typedef struct gc_depthwise {
+    const void *plane;
+    const gc_depthwise_chunk *chunks;
+    ptrdiff_t nchunks, pitch;
+    const ptrdiff_t *columns;
+    const void *weight;
+    ptrdiff_t weight_column;
+    const void *init;
+    void *out;
+    const void *residual; /* NULL: none */
+    ptrdiff_t out_row, residual_row;
+    int nrows;
+    uint32_t store_bits, last_bits;
+    int clamp;
+    double low, high;
+} gc_depthwise;
+
+/* A whole channel of a depthwise 3x3 of stride 1 with zeros around it. Output row i reads input rows
+ * i - above .. i - above + 2 of `height`; vector v of columns reads in[.. + v*lanes + s - left] under
+ * bits[4*v + s], s = 0, 1, 2, and is stored under bits[4*v + 3]. */
+typedef struct gc_rolling {
+    const void *in, *weight, *init, *residual;
+    void *out;
+    ptrdiff_t in_row, out_row, residual_row, weight_row, weight_column;
+    ptrdiff_t height, out_height, above, left, vectors;
+    const uint32_t *bits;
+    int clamp;
+    double low, high;
+} gc_rolling;
+
+/* Rows of a padded plane: element i of row j becomes from[j*from_row + (i - first)*stride] for
+ * first <= i < last and zero for the others up to n. pack_rows_by_2 reads contiguous reals and fills two
+ * planes, element i of the second coming right behind element i of the first in memory; their ranges
+ * [first, last) and [first1, last1) may differ by one at either end. */
+typedef struct gc_rows {
+    void *to, *to1;
+    const void *from; /* by_2: of element `first` of plane `to`, even if first1 < first */
+    ptrdiff_t pitch, rows, n;
+    ptrdiff_t from_row, stride; /* bytes */
+    ptrdiff_t first, last, first1, last1;
+    gc_dtype dtype;
+} gc_rows;
+
 typedef struct gc_kernels {
     const char *isa;
     size_t real_size;
@@ -71,9 +127,12 @@ typedef struct gc_kernels {
     gc_tap_sum_fn *tap_sum[GC_MAX_KB][GC_MAX_VB];
     /* Converts n elements of storage type `dtype`, `stride` bytes apart, to contiguous reals. */
     void (*load)(void *to, const void *from, ptrdiff_t stride, ptrdiff_t n, gc_dtype dtype);
-    /* to0[i], to1[i] = from[2i], from[2i+1] for i < n. */
-    void (*deinterleave)(void *to0, void *to1, const void *from, ptrdiff_t n);
+    void (*pack_rows)(const gc_rows *);
+    void (*pack_rows_by_2)(const gc_rows *);
     void (*finish)(const gc_finish *);
+    void (*depthwise_8)(const gc_depthwise *);
+    void (*depthwise_4)(const gc_depthwise *);
+    void (*rolling3x3)(const gc_rolling *);
 } gc_kernels;
 
 #endif

@@ -53,24 +53,61 @@ static void OP(load_row)(void *restrict to_, const void *restrict from_, ptrdiff
     for (ptrdiff_t i = 0; i < n; i++) memcpy(to + i, from + i * stride, sizeof(real));
 }
 
-static void OP(deinterleave)(void *restrict to0_, void *restrict to1_, const void *restrict from_,
-                             ptrdiff_t n) {
-    real *to0 = to0_, *to1 = to1_;
-    const real *from = from_;
-    ptrdiff_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        const V a = OP(load)(from + 2 * i), b = OP(load)(from + 2 * i + LANES);
-        OP(store)(to0 + i, OP(even)(a, b));
-        OP(store)(to1 + i, OP(odd)(a, b));
+/* One padded row of reals that lie side by side: edges come as zero lanes of masked loads. */
+GC_INLINE void OP(pack_row)(real *restrict to, const real *restrict from, ptrdiff_t first,
+                            ptrdiff_t last, ptrdiff_t n) {
+    from -= first; /* lane i of the row is from[i] where first <= i < last */
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        V x;
+        if (i >= first && i + LANES <= last)
+            x = OP(load)(from + i);
+        else
+            x = OP(load_mask)(from + i, OP(mask)(gc_window_bits(first - i, last - i, LANES)));
+        if (i + LANES <= n)
+            OP(store)(to + i, x);
+        else
+            OP(store_mask)(to + i, x, OP(mask)(gc_window_bits(0, n - i, LANES)));
     }
-    if (i < n) {
-        const ptrdiff_t rest = 2 * (n - i);
-        const V a = OP(load_mask)(from + 2 * i, OP(mask)(gc_window_bits(0, rest, LANES)));
-        const V b = rest <= LANES ? a
-                                  : OP(load_mask)(from + 2 * i + LANES,
-                                                  OP(mask)(gc_window_bits(0, rest - LANES, LANES)));
-        const M m = OP(mask)(gc_window_bits(0, n - i, LANES));
-        OP(store_mask)(to0 + i, OP(even)(a, b), m);
-        OP(store_mask)(to1 + i, OP(odd)(a, b), m);
+}
+
+static void OP(pack_rows)(const gc_rows *a) {
+    const char *from = a->from;
+    real *to = a->to;
+    if (a->stride == (ptrdiff_t)sizeof(real) && (a->dtype == GC_F32 || a->dtype == GC_F64)) {
+        for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch, from += a->from_row)
+            OP(pack_row)(to, (const real *)from, a->first, a->last, a->n);
+        return;
+    }
+    for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch, from += a->from_row) {
+        for (ptrdiff_t i = 0; i < a->first; i++) to[i] = 0;
+        OP(load_row)(to + a->first, from, a->stride, a->last - a->first, a->dtype);
+        for (ptrdiff_t i = a->last; i < a->n; i++) to[i] = 0;
+    }
+}
+
+static void OP(pack_rows_by_2)(const gc_rows *a) {
+    for (ptrdiff_t j = 0; j < a->rows; j++) {
+        real *const to0 = (real *)a->to + j * a->pitch, *const to1 = (real *)a->to1 + j * a->pitch;
+        /* element i of the planes is from[2*i], from[2*i + 1] */
+        const real *const from =
+            (const real *)((const char *)a->from + j * a->from_row) - 2 * a->first;
+        const ptrdiff_t low = gc_larger(a->first, a->first1), high = gc_smaller(a->last, a->last1);
+        for (ptrdiff_t i = 0; i < a->n; i += LANES) {
+            const ptrdiff_t end = a->n - i;
+            V x, y;
+            if (i >= low && i + LANES <= high) {
+                x = OP(load)(from + 2 * i);
+                y = OP(load)(from + 2 * i + LANES);
+            } else {
+                const ptrdiff_t first = gc_smaller(2 * a->first, 2 * a->first1 + 1) - 2 * i;
+                const ptrdiff_t last = gc_larger(2 * a->last - 1, 2 * a->last1) - 2 * i;
+                x = OP(load_mask)(from + 2 * i, OP(mask)(gc_window_bits(first, last, LANES)));
+                y = OP(load_mask)(from + 2 * i + LANES,
+                                  OP(mask)(gc_window_bits(first - LANES, last - LANES, LANES)));
+            }
+            const M m = OP(mask)(gc_window_bits(0, end, LANES));
+            OP(store_mask)(to0 + i, OP(even)(x, y), m);
+            OP(store_mask)(to1 + i, OP(odd)(x, y), m);
+        }
     }
 }

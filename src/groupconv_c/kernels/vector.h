@@ -31,6 +31,9 @@
 #define GC_INLINE static inline __attribute__((always_inline, unused))
 #define GC_NOINLINE static __attribute__((noinline))
 
+GC_INLINE ptrdiff_t gc_smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+GC_INLINE ptrdiff_t gc_larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+
 /* Bits of the lanes first <= i < last, both cut to 0..lanes. */
 GC_INLINE uint32_t gc_window_bits(ptrdiff_t first, ptrdiff_t last, int lanes) {
     if (last > lanes) last = lanes;

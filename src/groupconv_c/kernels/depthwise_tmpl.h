@@ -1,0 +1,161 @@
+/* Depthwise microkernels (contracts: gc_depthwise, gc_rolling in kernels.h).
+ *
+ * Lanes are neighbouring columns of one channel. A loaded vector serves every output row of the tile
+ * that it touches; one column of the kernel's weights is held in registers at a time. */
+
+#define DEPTHWISE_CHUNK(RC)                                                                      \
+    case RC:                                                                                     \
+        for (ptrdiff_t s = chunk->first; s < chunk->last; s++) {                                 \
+            V w[GC_DEPTHWISE_ROWS];                                                              \
+            GC_UNROLL(8)                                                                         \
+            for (int r = 0; r < RC; r++) w[r] = OP(set1)(weight[r * chunk->weight_row + s * step]); \
+            const real *p = base + columns[s];                                                   \
+            GC_UNROLL(16)                                                                        \
+            for (int i = 0; i < RB + RC - 1; i++) {                                              \
+                const V x = OP(load)(p);                                                         \
+                p += pitch;                                                                      \
+                GC_UNROLL(8)                                                                     \
+                for (int j = 0; j < RB; j++)                                                     \
+                    if (i - j >= 0 && i - j < RC) acc[j] = OP(fma)(w[i - j], x, acc[j]);         \
+            }                                                                                    \
+        }                                                                                        \
+        break;
+
+GC_INLINE void OP(depthwise_body)(const int RB, const gc_depthwise *a) {
+    V acc[GC_DEPTHWISE_ROWS];
+    const V init = OP(set1)(*(const real *)a->init);
+    GC_UNROLL(8)
+    for (int j = 0; j < RB; j++) acc[j] = init;
+
+    const ptrdiff_t *const columns = a->columns;
+    const ptrdiff_t pitch = a->pitch, step = a->weight_column;
+    const gc_depthwise_chunk *const end = a->chunks + a->nchunks;
+    for (const gc_depthwise_chunk *chunk = a->chunks; chunk < end; chunk++) {
+        const real *const weight = (const real *)a->weight + chunk->weight;
+        const real *const base = (const real *)a->plane + chunk->plane;
+        switch (chunk->rows) {
+            DEPTHWISE_CHUNK(1)
+            DEPTHWISE_CHUNK(2)
+            DEPTHWISE_CHUNK(3)
+            DEPTHWISE_CHUNK(4)
+            DEPTHWISE_CHUNK(5)
+            DEPTHWISE_CHUNK(6)
+            DEPTHWISE_CHUNK(7)
+            DEPTHWISE_CHUNK(8)
+        }
+    }
+
+    real *out = a->out;
+    const real *residual = a->residual;
+    const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
+    GC_UNROLL(8)
+    for (int j = 0; j < RB; j++) {
+        if (j >= a->nrows) break;
+        const M m = OP(mask)(j == a->nrows - 1 ? a->last_bits : a->store_bits);
+        V y = acc[j];
+        if (residual) y += OP(load_mask)(residual + j * a->residual_row, m);
+        if (a->clamp) y = OP(min)(high, OP(max)(low, y));
+        OP(store_mask)(out + j * a->out_row, y, m);
+    }
+}
+
+GC_NOINLINE void OP(depthwise_8)(const gc_depthwise *a) { OP(depthwise_body)(8, a); }
+GC_NOINLINE void OP(depthwise_4)(const gc_depthwise *a) { OP(depthwise_body)(4, a); }
+#undef DEPTHWISE_CHUNK
+
+/* 3x3, stride 1: one column of vectors at a time, top to bottom, three partial rows rolling along. A
+ * row above or below the input adds its products with zero: 0, or NaN where a weight is not finite. */
+typedef struct OP(rolling_state) {
+    V a0, a1; /* the two output rows begun */
+    const real *p;
+    real *out;
+    const real *residual;
+} OP(rolling_state);
+
+GC_INLINE void OP(rolling_store)(const gc_rolling *a, OP(rolling_state) *s, M stored, const int EDGE) {
+    V y = s->a0;
+    if (a->residual) {
+        y += OP(load_mask)(s->residual, stored);
+        s->residual += a->residual_row;
+    }
+    if (a->clamp) y = OP(min)(OP(set1)((real)a->high), OP(max)(OP(set1)((real)a->low), y));
+    if (EDGE)
+        OP(store_mask)(s->out, y, stored);
+    else
+        OP(store)(s->out, y);
+    s->out += a->out_row;
+}
+
+GC_INLINE void OP(rolling_row)(OP(rolling_state) *s, const V *w, V bias, M m0, M m1, M m2,
+                               ptrdiff_t in_row, V *a2, const int EDGE) {
+    const V x0 = EDGE ? OP(load_mask)(s->p, m0) : OP(load)(s->p);
+    const V x1 = EDGE ? OP(load_mask)(s->p + 1, m1) : OP(load)(s->p + 1);
+    const V x2 = EDGE ? OP(load_mask)(s->p + 2, m2) : OP(load)(s->p + 2);
+    s->p += in_row;
+    s->a0 = OP(fma)(x0, w[6], s->a0);
+    s->a1 = OP(fma)(x0, w[3], s->a1);
+    *a2 = OP(fma)(x0, w[0], bias);
+    s->a0 = OP(fma)(x1, w[7], s->a0);
+    s->a1 = OP(fma)(x1, w[4], s->a1);
+    *a2 = OP(fma)(x1, w[1], *a2);
+    s->a0 = OP(fma)(x2, w[8], s->a0);
+    s->a1 = OP(fma)(x2, w[5], s->a1);
+    *a2 = OP(fma)(x2, w[2], *a2);
+}
+
+GC_INLINE void OP(rolling_column)(const gc_rolling *a, ptrdiff_t v, const V *w, const V *zero, V bias,
+                                  const int EDGE) {
+    const uint32_t *bits = a->bits + 4 * v;
+    const M m0 = OP(mask)(bits[0]), m1 = OP(mask)(bits[1]), m2 = OP(mask)(bits[2]);
+    const M stored = OP(mask)(bits[3]);
+    OP(rolling_state) s = {bias, bias, NULL, (real *)a->out + v * LANES, NULL};
+    s.p = (const real *)a->in + v * LANES - a->left - gc_smaller(a->above, 0) * a->in_row;
+    if (a->residual) s.residual = (const real *)a->residual + v * LANES;
+    const ptrdiff_t steps = a->out_height + 2;
+    const ptrdiff_t inside = gc_smaller(steps, a->height + a->above);
+    ptrdiff_t i = 0;
+    V a2;
+#define ROLLING_NEXT                                 \
+    if (i >= 2) OP(rolling_store)(a, &s, stored, EDGE); \
+    s.a0 = s.a1;                                     \
+    s.a1 = a2
+    for (; i < gc_smaller(a->above, steps); i++) {
+        s.a0 += zero[2];
+        s.a1 += zero[1];
+        a2 = bias + zero[0];
+        ROLLING_NEXT;
+    }
+    for (; i < inside; i++) {
+        OP(rolling_row)(&s, w, bias, m0, m1, m2, a->in_row, &a2, EDGE);
+        ROLLING_NEXT;
+    }
+    for (; i < steps; i++) {
+        s.a0 += zero[2];
+        s.a1 += zero[1];
+        a2 = bias + zero[0];
+        ROLLING_NEXT;
+    }
+#undef ROLLING_NEXT
+}
+
+static void OP(rolling3x3)(const gc_rolling *a) {
+    const uint32_t all = (uint32_t)((1ull << LANES) - 1);
+    V w[9], zero[3];
+    GC_UNROLL(3)
+    for (int r = 0; r < 3; r++) {
+        const real *row = (const real *)a->weight + r * a->weight_row;
+        const real w0 = row[0], w1 = row[a->weight_column], w2 = row[2 * a->weight_column];
+        w[3 * r] = OP(set1)(w0);
+        w[3 * r + 1] = OP(set1)(w1);
+        w[3 * r + 2] = OP(set1)(w2);
+        zero[r] = OP(set1)(0 * w0 + 0 * w1 + 0 * w2);
+    }
+    const V bias = OP(set1)(*(const real *)a->init);
+    for (ptrdiff_t v = 0; v < a->vectors; v++) {
+        const uint32_t *b = a->bits + 4 * v;
+        if ((b[0] & b[1] & b[2] & b[3]) == all)
+            OP(rolling_column)(a, v, w, zero, bias, 0);
+        else
+            OP(rolling_column)(a, v, w, zero, bias, 1);
+    }
+}
