@@ -226,7 +226,7 @@ gc_status gc_plan_run(const gc_plan *plan, const gc_arrays *arrays, void *worksp
     run.shared = next;
     run.scratch = next + gc_round_up(plan->shared_size, alignment);
     gc_parallel(threads, plan->units, work_range, &run);
-    if (plan->algorithm->combine) gc_parallel(threads, plan->combine_units, combine_range, &run);
+    if (plan->combine_units) gc_parallel(threads, plan->combine_units, combine_range, &run);
     if (workspace == NULL) free(memory);
     return GC_OK;
 }

@@ -6,6 +6,7 @@
 
 extern const gc_algorithm gc_depthwise_rows;
 extern const gc_algorithm gc_direct;
+extern const gc_algorithm gc_grad_weight;
 extern const gc_algorithm gc_reference;
 
 /* Kinds of prepared weights; plans of one problem family may share those of one kind. */

@@ -309,6 +309,7 @@ static void work_packed(const gc_run *run, void *scratch, ptrdiff_t first, ptrdi
     channel c = {.run = run, .s = s, .planes = scratch};
     c.tile = c.planes + planes_bytes(plan, s);
     ptrdiff_t packed = -1;
+    gc_planes_clear_slack(&s->planes, 1, plan->kernels, c.planes);
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const ptrdiff_t plane = unit / per_channel, part = unit % per_channel;
         c.n = plane / channels;

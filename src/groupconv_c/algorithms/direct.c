@@ -14,7 +14,7 @@
 #include "weights.h"
 
 /* Planes of a box should stay in the second-level cache beside the weights. */
-enum { box_bytes = 640 * 1024, box_bytes_small = 40 * 1024 };
+enum { box_bytes = 640 * 1024 };
 
 typedef struct direct_pass {
     const gc_axis_pass *axis[3];
@@ -38,31 +38,6 @@ typedef struct direct {
 
 static const char *refuse(const gc_plan *plan) {
     return plan->problem.op == GC_GRAD_WEIGHT ? "it does not compute weight gradients" : NULL;
-}
-
-static size_t planes_bytes(const gc_plan *plan, const gc_axis axes[3], const ptrdiff_t extent[3]) {
-    gc_planes planes;
-    gc_planes_layout(&planes, axes, extent, 0);
-    return gc_planes_elements(&planes, plan->problem.in_per_group) * plan->kernels->real_size;
-}
-
-/* Cuts the outermost dimensions until a box fits; inner dimensions are cut only when the outer ones
- * are down to 1, so that a box of plain output rows is one run per depth slice. */
-static void choose_boxes(const gc_plan *plan, direct *s) {
-    ptrdiff_t extent[3];
-    for (int i = 0; i < 3; i++) extent[i] = gc_max(s->axes[i].count, 1);
-    for (int i = 0; i < 3; i++) {
-        ptrdiff_t parts = 1;
-        const ptrdiff_t count = extent[i], least = i == 2 ? 8 * plan->kernels->lanes : 1;
-        while (planes_bytes(plan, s->axes, extent) > box_bytes && extent[i] > least) {
-            parts++;
-            extent[i] = gc_max(gc_ceil_div(count, parts), gc_min(least, count));
-        }
-        s->boxes[i] = gc_ceil_div(count, extent[i]);
-        extent[i] = gc_ceil_div(count, s->boxes[i]);
-    }
-    const ptrdiff_t reach = (GC_MAX_VB + 1) * plan->kernels->lanes;
-    gc_planes_layout(&s->planes, s->axes, extent, reach);
 }
 
 static gc_status create_pass(const gc_plan *plan, direct *s, direct_pass *pass, ptrdiff_t index) {
@@ -131,7 +106,7 @@ static gc_status create(gc_plan *plan) {
         const gc_status status = gc_axis_create(&s->axes[i], p, i);
         if (status != GC_OK) return status;
     }
-    choose_boxes(plan, s);
+    gc_planes_choose(&s->planes, s->axes, p->in_per_group, box_bytes, plan->kernels, s->boxes);
     gc_weights_create(&s->weights, plan);
     s->npasses = s->axes[0].npasses * s->axes[1].npasses * s->axes[2].npasses;
     s->passes = calloc((size_t)s->npasses, sizeof *s->passes);
@@ -268,6 +243,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         gc_round_up(gc_planes_elements(&s->planes, p->in_per_group) * (size_t)size, 64);
     const ptrdiff_t boxes = s->boxes[0] * s->boxes[1] * s->boxes[2];
     ptrdiff_t packed = -1;
+    gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, scratch);
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const ptrdiff_t kblock = unit % s->kblocks, place = unit / s->kblocks;
         const ptrdiff_t box = place % boxes, g = place / boxes % p->groups;

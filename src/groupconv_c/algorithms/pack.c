@@ -25,8 +25,33 @@ void gc_planes_layout(gc_planes *p, const gc_axis axes[3], const ptrdiff_t exten
     p->slack = reach;
 }
 
+void gc_planes_choose(gc_planes *planes, const gc_axis axes[3], ptrdiff_t channels, size_t bytes,
+                      const gc_kernels *kernels, ptrdiff_t boxes[3]) {
+    const ptrdiff_t reach = (GC_MAX_VB + 1) * kernels->lanes;
+    ptrdiff_t extent[3];
+    for (int i = 0; i < 3; i++) extent[i] = gc_max(axes[i].count, 1);
+    gc_planes_layout(planes, axes, extent, reach);
+    for (int i = 0; i < 3; i++) {
+        ptrdiff_t parts = 1;
+        const ptrdiff_t count = extent[i], least = i == 2 ? gc_min(count, 8 * kernels->lanes) : 1;
+        while (gc_planes_elements(planes, channels) * kernels->real_size > bytes && extent[i] > least) {
+            parts++;
+            extent[i] = gc_max(gc_ceil_div(count, parts), least);
+            gc_planes_layout(planes, axes, extent, reach);
+        }
+        boxes[i] = gc_ceil_div(count, extent[i]);
+        extent[i] = gc_ceil_div(count, boxes[i]);
+        gc_planes_layout(planes, axes, extent, reach);
+    }
+}
+
 size_t gc_planes_elements(const gc_planes *p, ptrdiff_t channels) {
     return (size_t)(channels * p->channel + p->slack);
+}
+
+void gc_planes_clear_slack(const gc_planes *p, ptrdiff_t channels, const gc_kernels *kernels, void *to) {
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size;
+    memset((char *)to + channels * p->channel * size, 0, (size_t)(p->slack * size));
 }
 
 ptrdiff_t gc_planes_tap(const gc_planes *p, const gc_axis axes[3], const gc_axis_tap *d,
@@ -156,5 +181,4 @@ void gc_pack(const gc_plan *plan, const gc_axis axes[3], const gc_planes *planes
                         pack_mapped_slice(&p, here, slice, h->phases[b]);
                 }
             }
-    memset(to + channels * planes->channel * size, 0, (size_t)(planes->slack * size));
 }

@@ -24,8 +24,16 @@ typedef struct gc_planes {
 /* Layout for a box; `reach`: elements that a kernel may read past the last position. */
 void gc_planes_layout(gc_planes *planes, const gc_axis axes[3], const ptrdiff_t extent[3],
                       ptrdiff_t reach);
+/* Layout of the largest box whose `channels` channels fit `bytes`, and the number of boxes along each
+ * dimension. Outer dimensions are cut first; inner ones only when the outer ones are down to 1, so that
+ * the rows of a box are one run per depth slice. */
+void gc_planes_choose(gc_planes *planes, const gc_axis axes[3], ptrdiff_t channels, size_t bytes,
+                      const gc_kernels *kernels, ptrdiff_t boxes[3]);
 /* Elements for `channels` channels. */
 size_t gc_planes_elements(const gc_planes *planes, ptrdiff_t channels);
+/* Makes the slack zeros: it is read, though nothing of it is stored, and must not hold subnormals. */
+void gc_planes_clear_slack(const gc_planes *planes, ptrdiff_t channels, const gc_kernels *kernels,
+                           void *to);
 /* Offset of a tap's plane and shift from the start of its channel. */
 ptrdiff_t gc_planes_tap(const gc_planes *planes, const gc_axis axes[3], const gc_axis_tap *d,
                         const gc_axis_tap *h, const gc_axis_tap *w);

@@ -9,6 +9,7 @@
 #include "activation_tmpl.h"
 #include "finish_tmpl.h"
 #include "depthwise_tmpl.h"
+#include "tap_dot_tmpl.h"
 
 static const gc_kernels OP(table) = {
     .isa = GC_STRING(GC_ISA_NAME),
@@ -26,6 +27,8 @@ static const gc_kernels OP(table) = {
     .depthwise_8 = OP(depthwise_8),
     .depthwise_4 = OP(depthwise_4),
     .rolling3x3 = OP(rolling3x3),
+    .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},
+    .tap_dot = {TAP_DOT_ENTRIES(1), TAP_DOT_ENTRIES(2), TAP_DOT_ENTRIES(3), TAP_DOT_ENTRIES(4)},
 };
 
 const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) = &OP(table);
@@ -35,6 +38,11 @@ const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) =
 #undef TAP_SUM_ROW
 #undef TAP_SUM_ENTRY
 #undef TAP_SUM_ENTRIES
+#undef TAP_DOT_MAX_TB
+#undef TAP_DOT
+#undef TAP_DOT_ROW
+#undef TAP_DOT_ENTRY
+#undef TAP_DOT_ENTRIES
 #undef OP
 #undef V
 #undef M

@@ -105,6 +105,25 @@ typedef struct gc_rolling {
     double low, high;
 } gc_rolling;
 
+enum { GC_MAX_DOT_KB = 4, GC_MAX_DOT_TB = 8 };
+
+/* tap_dot[KB-1][TB-1]: gradients of KB output channels by TB taps.
+ *   sums[k*sums_k + t] += sum over p of grad[k*grad_k + p] * plane[taps[t] + p]
+ * over `vectors` vectors of positions; vector v counts only the lanes of bits[v] of the plane, and
+ * grad must be zero in the others. */
+typedef struct gc_tap_dot {
+    const void *plane;
+    const ptrdiff_t *taps;
+    const void *grad;
+    ptrdiff_t grad_k;
+    const uint32_t *bits;
+    ptrdiff_t vectors;
+    void *sums;
+    ptrdiff_t sums_k;
+} gc_tap_dot;
+
+typedef void gc_tap_dot_fn(const gc_tap_dot *);
+
 /* Rows of a padded plane: element i of row j becomes from[j*from_row + (i - first)*stride] for
  * first <= i < last and zero for the others up to n. pack_rows_by_2 reads contiguous reals and fills two
  * planes, element i of the second coming right behind element i of the first in memory; their ranges
@@ -133,6 +152,8 @@ typedef struct gc_kernels {
     void (*depthwise_8)(const gc_depthwise *);
     void (*depthwise_4)(const gc_depthwise *);
     void (*rolling3x3)(const gc_rolling *);
+    int max_tb[GC_MAX_DOT_KB];
+    gc_tap_dot_fn *tap_dot[GC_MAX_DOT_KB][GC_MAX_DOT_TB];
 } gc_kernels;
 
 #endif
