@@ -8,9 +8,10 @@ extern const gc_algorithm gc_depthwise_rows;
 extern const gc_algorithm gc_direct;
 extern const gc_algorithm gc_grad_weight;
 extern const gc_algorithm gc_reference;
+extern const gc_algorithm gc_winograd;
 
 /* Kinds of prepared weights; plans of one problem family may share those of one kind. */
-enum { GC_KEY_CONVERTED = 1 };
+enum { GC_KEY_CONVERTED = 1, GC_KEY_WINOGRAD };
 
 /* Seconds of a cycle in predictions; only ratios decide. */
 #define GC_CYCLE (1 / 3.0e9)

@@ -2,8 +2,7 @@
  *
  * A unit is one group, a slab of its output channels, a slab of its input channels and a chunk of the
  * batch. Image by image (several small ones side by side) and box by box, the inputs are packed as for
- * a direct convolution and the output gradients into planes of the same geometry, with zeros between
- * their rows; each weight then is one dot product at the offset of its tap. Chunks of the batch exist
+ * a direct convolution and the output gradients into planes of the same geometry; each weight then is one dot product at the offset of its tap. Chunks of the batch exist
  * only where there would be too little to share out otherwise; their sums are combined in order.
  */
 #include <stdio.h>
@@ -165,7 +164,8 @@ typedef struct piece {
 
 static ptrdiff_t taps_of(const piece *u) { return (u->c1 - u->c0) * u->s->per_channel; }
 
-/* Output gradients of one image and box, in the geometry of the inputs, zeros between rows. */
+/* Output gradients of one image and box, in the geometry of the inputs; what lies between their rows
+ * is never read. */
 static void pack_gradients(const piece *u, ptrdiff_t n, ptrdiff_t slot, const ptrdiff_t origin[3]) {
     const gc_plan *plan = u->run->plan;
     const gc_problem *p = &plan->problem;
@@ -182,12 +182,11 @@ static void pack_gradients(const piece *u, ptrdiff_t n, ptrdiff_t slot, const pt
     const ptrdiff_t depth = gc_min(planes->extent[0], p->out_size[0] - origin[0]);
     for (ptrdiff_t k = u->k0; k < u->k1; k++) {
         char *to = u->g + ((k - u->k0) * channel_size(u->s) + slot * planes->channel) * size;
-        memset(to, 0, (size_t)(planes->channel * size));
         const char *from = (const char *)u->run->arrays->weight + n * strides[0] +
                            (u->group * p->out_per_group + k) * strides[1] + origin[0] * strides[2] +
                            origin[1] * strides[3] + origin[2] * strides[4];
         for (ptrdiff_t d = 0; d < depth; d++) {
-            rows.to = to + d * planes->slice * size;
+            rows.to[0] = to + d * planes->slice * size;
             rows.from = from + d * strides[2];
             plan->kernels->pack_rows(&rows);
         }

@@ -137,18 +137,16 @@ static void pack_slice(const packer *p, char *to, const char *slice, ptrdiff_t p
     const char *from = slice + ((p->start_h + top) * h->in_step + phase_h) * p->row;
     to += top * planes->pitch * size;
     const int plain = p->plan->storage_size == size && p->column == size;
-    if (plain && step == 2 && w->nphases == 2) {
-        const ptrdiff_t even = w->phases[0] == 0 ? 0 : 1;
-        inside(w, p->start_w, rows.n, 0, &rows.first, &rows.last);
-        inside(w, p->start_w, rows.n, 1, &rows.first1, &rows.last1);
-        rows.to = to + even * planes->plane * size;
-        rows.to1 = to + (1 - even) * planes->plane * size;
-        rows.from = from + (p->start_w + rows.first) * 2 * size;
-        k->pack_rows_by_2(&rows);
+    if (plain && (step == 2 || step == 4) && w->nphases == step) {
+        for (ptrdiff_t s = 0; s < step; s++) rows.to[w->phases[s]] = to + s * planes->plane * size;
+        rows.from = from + p->start_w * step * size;
+        rows.first = -p->start_w * step;
+        rows.last = rows.first + w->in_size;
+        (step == 2 ? k->pack_rows_by_2 : k->pack_rows_by_4)(&rows);
     } else {
         for (ptrdiff_t s = 0; s < w->nphases; s++) {
             inside(w, p->start_w, rows.n, w->phases[s], &rows.first, &rows.last);
-            rows.to = to + s * planes->plane * size;
+            rows.to[0] = to + s * planes->plane * size;
             rows.from = from + ((p->start_w + rows.first) * step + w->phases[s]) * p->column;
             k->pack_rows(&rows);
         }

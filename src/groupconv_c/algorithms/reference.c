@@ -77,10 +77,10 @@ static double activate(double x, gc_activation kind, double parameter) {
         case GC_LEAKY_RELU: return x > 0 ? x : x * parameter;
         case GC_SIGMOID: return 1 / (1 + exp(-x));
         case GC_TANH: return tanh(x);
-        case GC_SILU: return x / (1 + exp(-x));
+        case GC_SILU: return x < 0 ? x * exp(x) / (1 + exp(x)) : x / (1 + exp(-x));
         case GC_HARDSIGMOID: return clamp(x + 3, 0, 6) / 6;
-        case GC_HARDSWISH: return x * clamp(x + 3, 0, 6) / 6;
-        case GC_GELU: return x < -1e6 ? -0.0 : 0.5 * x * erfc(-x * 0.70710678118654752440);
+        case GC_HARDSWISH: return x * (clamp(x + 3, 0, 6) / 6);
+        case GC_GELU: return 0.5 * x * erfc(-x * 0.70710678118654752440);
     }
     return x;
 }

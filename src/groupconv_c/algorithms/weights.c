@@ -19,12 +19,18 @@ void gc_weights_create(gc_weights *s, const gc_plan *plan) {
         s->h = b[3] / size;
         s->w = b[4] / size;
     } else {
-        s->w = 1;
-        s->h = p->kernel[2];
-        s->d = s->h * p->kernel[1];
-        s->c = s->d * p->kernel[0];
-        s->k = s->per_k;
+        gc_weights_convert(s, plan);
     }
+}
+
+void gc_weights_convert(gc_weights *s, const gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    s->in_place = 0;
+    s->w = 1;
+    s->h = p->kernel[2];
+    s->d = s->h * p->kernel[1];
+    s->c = s->d * p->kernel[0];
+    s->k = s->per_k;
 }
 
 size_t gc_weights_prepared_size(const gc_weights *s, const gc_plan *plan) {

@@ -13,6 +13,8 @@ typedef struct gc_weights {
 } gc_weights;
 
 void gc_weights_create(gc_weights *weights, const gc_plan *plan);
+/* Has them converted even where they could be read in place. */
+void gc_weights_convert(gc_weights *weights, const gc_plan *plan);
 static inline ptrdiff_t gc_weights_tap(const gc_weights *s, ptrdiff_t c, ptrdiff_t d, ptrdiff_t h,
                                        ptrdiff_t w) {
     return c * s->c + d * s->d + h * s->h + w * s->w;

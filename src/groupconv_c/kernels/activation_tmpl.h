@@ -67,8 +67,25 @@ GC_INLINE V OP(exp)(V x) {
     return OP(pick)((VI)((G)x > EXP_HIGH), OP(set1)((real)INFINITY), result);
 }
 
+/* 1 / (1 + e^-x) as n / d with e^-|x| alone, so that nothing overflows and small results keep their
+ * digits. */
+GC_INLINE void OP(logistic)(V x, G *n, G *d) {
+    const VI negative = (VI)((G)x < 0);
+    const G e = (G)OP(exp)(OP(pick)(negative, x, (V)(-(G)x)));
+    *n = (G)OP(pick)(negative, (V)e, OP(set1)(1));
+    *d = (real)1 + e;
+}
+
 GC_INLINE V OP(sigmoid)(V x) {
-    return (V)((real)1 / ((real)1 + (G)OP(exp)((V)(-(G)x))));
+    G n, d;
+    OP(logistic)(x, &n, &d);
+    return (V)(n / d);
+}
+
+GC_INLINE V OP(silu)(V x) {
+    G n, d;
+    OP(logistic)(x, &n, &d);
+    return (V)((G)x * n / d);
 }
 
 /* tanh = sign * (1 - 2 / (e^2|x| + 1)) away from zero; near it the odd Taylor-Pade form
@@ -122,9 +139,7 @@ GC_INLINE V OP(gelu)(V x) {
     const G square = magnitude * magnitude * (real)0.5;
     const G tail = (real)0.5 * t * (G)OP(exp)((V)((G)p - square));
     const G phi = (G)OP(pick)(negative, (V)tail, (V)((real)1 - tail));
-    const V product = (V)((G)x * phi);
-    /* -inf * 0 is the one point where the formula has no value: the limit is 0 */
-    return OP(pick)((VI)((G)x < (real)(REAL_IS_FLOAT ? -1e4 : -1e6)), (V)((G){0} - (real)0), product);
+    return (V)((G)x * phi);
 }
 
 GC_INLINE V OP(clamp)(V x, real low, real high) {
@@ -140,9 +155,9 @@ GC_INLINE V OP(activate)(V x, gc_activation kind, real parameter) {
         case GC_LEAKY_RELU: return OP(pick)((VI)(g > 0), x, (V)(g * parameter));
         case GC_SIGMOID: return OP(sigmoid)(x);
         case GC_TANH: return OP(tanh)(x);
-        case GC_SILU: return (V)(g / ((real)1 + (G)OP(exp)((V)(-g))));
+        case GC_SILU: return OP(silu)(x);
         case GC_HARDSIGMOID: return (V)((G)OP(clamp)((V)(g + (real)3), 0, 6) / (real)6);
-        case GC_HARDSWISH: return (V)(g * (G)OP(clamp)((V)(g + (real)3), 0, 6) / (real)6);
+        case GC_HARDSWISH: return (V)(g * ((G)OP(clamp)((V)(g + (real)3), 0, 6) / (real)6));
         case GC_GELU: return OP(gelu)(x);
     }
     return x;

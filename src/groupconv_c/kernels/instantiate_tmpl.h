@@ -10,6 +10,7 @@
 #include "finish_tmpl.h"
 #include "depthwise_tmpl.h"
 #include "tap_dot_tmpl.h"
+#include "winograd_tmpl.h"
 
 static const gc_kernels OP(table) = {
     .isa = GC_STRING(GC_ISA_NAME),
@@ -23,12 +24,15 @@ static const gc_kernels OP(table) = {
     .load = OP(load_row),
     .pack_rows = OP(pack_rows),
     .pack_rows_by_2 = OP(pack_rows_by_2),
+    .pack_rows_by_4 = OP(pack_rows_by_4),
     .finish = OP(finish),
     .depthwise_8 = OP(depthwise_8),
     .depthwise_4 = OP(depthwise_4),
     .rolling3x3 = OP(rolling3x3),
     .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},
     .tap_dot = {TAP_DOT_ENTRIES(1), TAP_DOT_ENTRIES(2), TAP_DOT_ENTRIES(3), TAP_DOT_ENTRIES(4)},
+    .winograd_input = {OP(winograd_input4), OP(winograd_input6)},
+    .winograd_output = {OP(winograd_output46), OP(winograd_output26), OP(winograd_output24)},
 };
 
 const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) = &OP(table);

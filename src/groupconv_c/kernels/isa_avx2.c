@@ -55,6 +55,12 @@ GC_INLINE f32_v f32_odd(f32_v a, f32_v b) {
     const __m256 mixed = _mm256_shuffle_ps(a, b, 0xdd);
     return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8));
 }
+GC_INLINE f32_v f32_zip_low(f32_v a, f32_v b) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
+}
+GC_INLINE f32_v f32_zip_high(f32_v a, f32_v b) {
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
+}
 GC_INLINE f32_v f32_load_f16(const uint16_t *p) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
@@ -113,6 +119,12 @@ GC_INLINE f64_v f64_even(f64_v a, f64_v b) {
 }
 GC_INLINE f64_v f64_odd(f64_v a, f64_v b) {
     return _mm256_permute4x64_pd(_mm256_unpackhi_pd(a, b), 0xd8);
+}
+GC_INLINE f64_v f64_zip_low(f64_v a, f64_v b) {
+    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x20);
+}
+GC_INLINE f64_v f64_zip_high(f64_v a, f64_v b) {
+    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x31);
 }
 
 #define GC_ISA_NAME avx2

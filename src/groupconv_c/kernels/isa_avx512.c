@@ -49,6 +49,15 @@ GC_INLINE f32_v f32_odd(f32_v a, f32_v b) {
         _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
     return _mm512_permutex2var_ps(a, i, b);
 }
+GC_INLINE f32_v f32_zip_low(f32_v a, f32_v b) {
+    const __m512i i = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    return _mm512_permutex2var_ps(a, i, b);
+}
+GC_INLINE f32_v f32_zip_high(f32_v a, f32_v b) {
+    const __m512i i =
+        _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    return _mm512_permutex2var_ps(a, i, b);
+}
 GC_INLINE f32_v f32_load_f16(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
@@ -92,6 +101,12 @@ GC_INLINE f64_v f64_even(f64_v a, f64_v b) {
 }
 GC_INLINE f64_v f64_odd(f64_v a, f64_v b) {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b);
+}
+GC_INLINE f64_v f64_zip_low(f64_v a, f64_v b) {
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
+}
+GC_INLINE f64_v f64_zip_high(f64_v a, f64_v b) {
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
 }
 
 #define GC_ISA_NAME avx512

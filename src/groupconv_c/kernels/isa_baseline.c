@@ -66,6 +66,10 @@ GC_INLINE f32_v f32_set1(float s) { return (f32_v){s, s, s, s}; }
 GC_INLINE f64_v f64_set1(double s) { return (f64_v){s, s}; }
 GC_INLINE f32_v f32_even(f32_v a, f32_v b) { return (f32_v){a[0], a[2], b[0], b[2]}; }
 GC_INLINE f32_v f32_odd(f32_v a, f32_v b) { return (f32_v){a[1], a[3], b[1], b[3]}; }
+GC_INLINE f32_v f32_zip_low(f32_v a, f32_v b) { return (f32_v){a[0], b[0], a[1], b[1]}; }
+GC_INLINE f32_v f32_zip_high(f32_v a, f32_v b) { return (f32_v){a[2], b[2], a[3], b[3]}; }
+GC_INLINE f64_v f64_zip_low(f64_v a, f64_v b) { return (f64_v){a[0], b[0]}; }
+GC_INLINE f64_v f64_zip_high(f64_v a, f64_v b) { return (f64_v){a[1], b[1]}; }
 GC_INLINE f64_v f64_even(f64_v a, f64_v b) { return (f64_v){a[0], b[0]}; }
 GC_INLINE f64_v f64_odd(f64_v a, f64_v b) { return (f64_v){a[1], b[1]}; }
 

@@ -109,8 +109,7 @@ enum { GC_MAX_DOT_KB = 4, GC_MAX_DOT_TB = 8 };
 
 /* tap_dot[KB-1][TB-1]: gradients of KB output channels by TB taps.
  *   sums[k*sums_k + t] += sum over p of grad[k*grad_k + p] * plane[taps[t] + p]
- * over `vectors` vectors of positions; vector v counts only the lanes of bits[v] of the plane, and
- * grad must be zero in the others. */
+ * over the lanes bits[v] of each vector v of `vectors`. */
 typedef struct gc_tap_dot {
     const void *plane;
     const ptrdiff_t *taps;
@@ -124,16 +123,42 @@ typedef struct gc_tap_dot {
 
 typedef void gc_tap_dot_fn(const gc_tap_dot *);
 
-/* Rows of a padded plane: element i of row j becomes from[j*from_row + (i - first)*stride] for
- * first <= i < last and zero for the others up to n. pack_rows_by_2 reads contiguous reals and fills two
- * planes, element i of the second coming right behind element i of the first in memory; their ranges
- * [first, last) and [first1, last1) may differ by one at either end. */
+/* winograd_input[window == 6 ? 1 : 0]: one channel. Element (i, j) of the windows of vector v of flat
+ * tiles is planes[offsets[i*window + j] + v*lanes]; the transformed ones go, only the chosen lanes, side
+ * by side, to out[(i*window + j)*out_step ..]. */
+typedef struct gc_winograd_input {
+    const void *planes;
+    const ptrdiff_t *offsets;
+    const gc_lanes *lanes;
+    ptrdiff_t vectors, out_step;
+    void *out;
+} gc_winograd_input;
+
+/* winograd_output: one channel. From products in[(i*window + j)*in_step + tile] to m rows of m*lanes*
+ * vectors results, row r at out + r*out_row, tiles side by side. Returns whether a result is not finite,
+ * the last vector's lanes outside last_bits not counted. */
+typedef struct gc_winograd_output {
+    const void *in, *init;
+    ptrdiff_t in_step, vectors, out_row;
+    uint32_t last_bits;
+    void *out;
+} gc_winograd_output;
+
+typedef struct gc_winograd_kind {
+    int outputs, taps, window; /* along each dimension; window = outputs + taps - 1 */
+} gc_winograd_kind;
+enum { GC_WINOGRAD_43, GC_WINOGRAD_25, GC_WINOGRAD_23, GC_WINOGRAD_KINDS };
+
+/* Rows of padded planes. pack_rows: element i of row j of the one plane becomes
+ * from[j*from_row + (i - first)*stride] for first <= i < last and zero for the others up to n.
+ * pack_rows_by_2 and _by_4 read contiguous reals and fill 2 or 4 planes: with u = 2i + p or 4i + p,
+ * element i of to[p] is from[j*from_row + u*sizeof(real)] for first <= u < last, else zero. */
 typedef struct gc_rows {
-    void *to, *to1;
-    const void *from; /* by_2: of element `first` of plane `to`, even if first1 < first */
+    void *to[4];
+    const void *from;
     ptrdiff_t pitch, rows, n;
     ptrdiff_t from_row, stride; /* bytes */
-    ptrdiff_t first, last, first1, last1;
+    ptrdiff_t first, last;
     gc_dtype dtype;
 } gc_rows;
 
@@ -148,12 +173,15 @@ typedef struct gc_kernels {
     void (*load)(void *to, const void *from, ptrdiff_t stride, ptrdiff_t n, gc_dtype dtype);
     void (*pack_rows)(const gc_rows *);
     void (*pack_rows_by_2)(const gc_rows *);
+    void (*pack_rows_by_4)(const gc_rows *);
     void (*finish)(const gc_finish *);
     void (*depthwise_8)(const gc_depthwise *);
     void (*depthwise_4)(const gc_depthwise *);
     void (*rolling3x3)(const gc_rolling *);
     int max_tb[GC_MAX_DOT_KB];
     gc_tap_dot_fn *tap_dot[GC_MAX_DOT_KB][GC_MAX_DOT_TB];
+    void (*winograd_input[2])(const gc_winograd_input *);
+    int (*winograd_output[GC_WINOGRAD_KINDS])(const gc_winograd_output *);
 } gc_kernels;
 
 #endif

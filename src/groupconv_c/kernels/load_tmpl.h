@@ -72,7 +72,7 @@ GC_INLINE void OP(pack_row)(real *restrict to, const real *restrict from, ptrdif
 
 static void OP(pack_rows)(const gc_rows *a) {
     const char *from = a->from;
-    real *to = a->to;
+    real *to = a->to[0];
     if (a->stride == (ptrdiff_t)sizeof(real) && (a->dtype == GC_F32 || a->dtype == GC_F64)) {
         for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch, from += a->from_row)
             OP(pack_row)(to, (const real *)from, a->first, a->last, a->n);
@@ -85,29 +85,42 @@ static void OP(pack_rows)(const gc_rows *a) {
     }
 }
 
+/* Vector number i of a row whose elements first..last-1 exist; zeros elsewhere. */
+GC_INLINE V OP(load_between)(const real *from, ptrdiff_t at, ptrdiff_t first, ptrdiff_t last) {
+    if (at >= first && at + LANES <= last) return OP(load)(from + at);
+    return OP(load_mask)(from + at, OP(mask)(gc_window_bits(first - at, last - at, LANES)));
+}
+
 static void OP(pack_rows_by_2)(const gc_rows *a) {
     for (ptrdiff_t j = 0; j < a->rows; j++) {
-        real *const to0 = (real *)a->to + j * a->pitch, *const to1 = (real *)a->to1 + j * a->pitch;
-        /* element i of the planes is from[2*i], from[2*i + 1] */
-        const real *const from =
-            (const real *)((const char *)a->from + j * a->from_row) - 2 * a->first;
-        const ptrdiff_t low = gc_larger(a->first, a->first1), high = gc_smaller(a->last, a->last1);
+        const real *const from = (const real *)((const char *)a->from + j * a->from_row);
+        real *const to0 = (real *)a->to[0] + j * a->pitch, *const to1 = (real *)a->to[1] + j * a->pitch;
         for (ptrdiff_t i = 0; i < a->n; i += LANES) {
-            const ptrdiff_t end = a->n - i;
-            V x, y;
-            if (i >= low && i + LANES <= high) {
-                x = OP(load)(from + 2 * i);
-                y = OP(load)(from + 2 * i + LANES);
-            } else {
-                const ptrdiff_t first = gc_smaller(2 * a->first, 2 * a->first1 + 1) - 2 * i;
-                const ptrdiff_t last = gc_larger(2 * a->last - 1, 2 * a->last1) - 2 * i;
-                x = OP(load_mask)(from + 2 * i, OP(mask)(gc_window_bits(first, last, LANES)));
-                y = OP(load_mask)(from + 2 * i + LANES,
-                                  OP(mask)(gc_window_bits(first - LANES, last - LANES, LANES)));
-            }
-            const M m = OP(mask)(gc_window_bits(0, end, LANES));
+            const V x = OP(load_between)(from, 2 * i, a->first, a->last);
+            const V y = OP(load_between)(from, 2 * i + LANES, a->first, a->last);
+            const M m = OP(mask)(gc_window_bits(0, a->n - i, LANES));
             OP(store_mask)(to0 + i, OP(even)(x, y), m);
             OP(store_mask)(to1 + i, OP(odd)(x, y), m);
+        }
+    }
+}
+
+static void OP(pack_rows_by_4)(const gc_rows *a) {
+    for (ptrdiff_t j = 0; j < a->rows; j++) {
+        const real *const from = (const real *)((const char *)a->from + j * a->from_row);
+        const ptrdiff_t row = j * a->pitch;
+        for (ptrdiff_t i = 0; i < a->n; i += LANES) {
+            V x[4];
+            GC_UNROLL(4)
+            for (int p = 0; p < 4; p++)
+                x[p] = OP(load_between)(from, 4 * i + p * LANES, a->first, a->last);
+            const V even0 = OP(even)(x[0], x[1]), even1 = OP(even)(x[2], x[3]);
+            const V odd0 = OP(odd)(x[0], x[1]), odd1 = OP(odd)(x[2], x[3]);
+            const M m = OP(mask)(gc_window_bits(0, a->n - i, LANES));
+            OP(store_mask)((real *)a->to[0] + row + i, OP(even)(even0, even1), m);
+            OP(store_mask)((real *)a->to[1] + row + i, OP(even)(odd0, odd1), m);
+            OP(store_mask)((real *)a->to[2] + row + i, OP(odd)(even0, even1), m);
+            OP(store_mask)((real *)a->to[3] + row + i, OP(odd)(odd0, odd1), m);
         }
     }
 }

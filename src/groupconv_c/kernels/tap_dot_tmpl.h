@@ -25,7 +25,7 @@ GC_INLINE void OP(tap_dot_body)(const int KB, const int TB, const gc_tap_dot *a)
         const M m = OP(mask)(a->bits[v]);
         V gk[GC_MAX_DOT_KB];
         GC_UNROLL(4)
-        for (int k = 0; k < KB; k++) gk[k] = OP(load)(g + k * grad_k + v * LANES);
+        for (int k = 0; k < KB; k++) gk[k] = OP(load_mask)(g + k * grad_k + v * LANES, m);
         GC_UNROLL(8)
         for (int t = 0; t < TB; t++) {
             const V xt = OP(load_mask)(x[t] + v * LANES, m);

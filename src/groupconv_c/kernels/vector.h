@@ -5,6 +5,7 @@
  *   R_mask(bits) R_load_mask(p, m) (zeros elsewhere) R_store_mask(p, v, m): nothing else is touched
  *   R_store_lanes(p, v, lanes) R_load_lanes(p, lanes): chosen lanes side by side in memory
  *   R_even(a, b) R_odd(a, b): lanes 0, 2, ... or 1, 3, ... of a followed by b
+ *   R_zip_low(a, b) R_zip_high(a, b): lanes of a and b in turn, the lower or higher half
  *   f32_load_f16(p) f32_load_bf16(p) f32_store_f16(p, v) f32_store_bf16(p, v)
  * and then includes instantiate_tmpl.h once for each R.
  */

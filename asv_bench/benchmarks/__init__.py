@@ -1,0 +1,1 @@
+"""Benchmarks of groupconv, one module per question asked of it."""

@@ -1,0 +1,1 @@
+"""What the subcommands of ``groupconv`` do; each module adds its arguments and runs them."""

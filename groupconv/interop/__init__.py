@@ -1,0 +1,1 @@
+"""groupconv inside of other libraries; each module needs its library only when it is imported."""

@@ -1,0 +1,259 @@
+"""How a convolution of a Dask array is cut into tasks; the functions are in :mod:`.dask`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import dask.array as da
+import numpy as np
+
+import groupconv
+from groupconv._arguments import Activation, Arguments, thread_count
+from groupconv._arrays import Layout, as_array, dense_strides
+from groupconv._core import Plan
+from groupconv._geometry import Geometry, conv_geometry, conv_transpose_geometry
+from groupconv._problem import forward_problem
+from groupconv.interop._windows import Axis, Run, Window
+
+AnyArray: TypeAlias = da.Array | np.ndarray[Any, Any]
+
+# Output positions from one tile to the next, of the algorithms whose bits depend on where in its
+# tile an output lies. All others add up an output's products in one order wherever it lies.
+_TILE_PERIODS = {"winograd": 4}
+
+
+def convolve(
+    arguments: Arguments,
+    activation: Activation,
+    input: da.Array,
+    weight: AnyArray,
+    bias: AnyArray | None,
+    residual: AnyArray | None,
+    threads: int,
+) -> da.Array:
+    """Cut a forward or transposed convolution into tasks and return the lazy result.
+
+    Parameters
+    ----------
+    arguments : Arguments
+        Checked arguments; they say which of the two it is.
+    activation : str, (str, float) or None
+        As the caller gave it.
+    input, weight, bias, residual : dask.array.Array or ndarray
+    threads : int
+        Of each task.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As the functions on NumPy arrays, and for an `input` whose chunks have unknown sizes.
+    """
+    if not isinstance(input, da.Array):
+        raise TypeError(
+            f"input must be a Dask array, got {type(input).__name__}: make one with "
+            "dask.array.from_array(input, chunks=...)"
+        )
+    threads = thread_count(threads, "threads")
+    given = {"input": input, "weight": weight, "bias": bias, "residual": residual}
+    arrays = {name: _as_dask(array, name) for name, array in given.items()}
+    layouts = {name: _layout(array) for name, array in arrays.items()}
+    plan = Plan(forward_problem(arguments, *layouts.values()))
+    find_geometry = conv_transpose_geometry if arguments.transposed else conv_geometry
+    geometry = find_geometry(arguments, input.shape, weight.shape)
+    if not geometry.batched:
+        arrays["input"] = arrays["input"][None]
+        if residual is not None:
+            arrays["residual"] = arrays["residual"][None]
+    result = _blockwise(
+        arguments,
+        geometry,
+        *arrays.values(),
+        algorithm=plan.algorithm,
+        activation=activation,
+        threads=threads,
+    )
+    return result if geometry.batched else result[0]
+
+
+def _as_dask(array: object, name: str) -> da.Array | None:
+    """A Dask array of known chunks; an array of this process becomes one of a single chunk."""
+    if array is None:
+        return None
+    if not isinstance(array, da.Array):
+        return da.from_array(as_array(array, name), chunks=-1)
+    if any(size != size for sizes in array.chunks for size in sizes):  # unknown sizes are NaN
+        raise ValueError(
+            f"{name} has chunks of unknown size: call {name}.compute_chunk_sizes() before"
+        )
+    return array
+
+
+def _layout(array: da.Array | None) -> Layout | None:
+    """The layout that the whole array has in C order."""
+    if array is None:
+        return None
+    return Layout(array.shape, dense_strides(array.shape, array.dtype.itemsize), array.dtype)
+
+
+def _blockwise(
+    arguments: Arguments,
+    geometry: Geometry,
+    x: da.Array,
+    weight: da.Array,
+    bias: da.Array | None,
+    residual: da.Array | None,
+    *,
+    algorithm: str,
+    activation: Activation,
+    threads: int,
+) -> da.Array:
+    """One task for each piece of the output: a batch chunk, some groups, a window of each axis."""
+    in_per_group = geometry.in_channels // arguments.groups
+    out_per_group = geometry.out_channels // arguments.groups
+    in_chunks = merge_chunks(x.chunks[1], in_per_group)
+    out_chunks = tuple(chunk // in_per_group * out_per_group for chunk in in_chunks)
+    x = x.rechunk({1: in_chunks})
+    sizes, edges = [], []
+    for number, axis in enumerate(_axes(arguments, geometry)):
+        pieces = axis.cuts(x.chunks[2 + number], _TILE_PERIODS.get(algorithm, 1))
+        windows = axis.windows(pieces)
+        x = _gather(x, 2 + number, windows)
+        sizes.append(pieces)
+        edges.append(_edges(windows))
+    weight_chunks = in_chunks if arguments.transposed else out_chunks
+    weight = weight.rechunk({0: weight_chunks} | dict.fromkeys(range(1, weight.ndim), -1))
+    if bias is not None:
+        bias = bias.rechunk((out_chunks,))
+    if residual is not None:
+        residual = residual.rechunk((x.chunks[0], out_chunks, *sizes))
+
+    spatial = [f"space{number}" for number in range(arguments.ndim)]
+    output = ("batch", "channel", *spatial)
+    operands: list[Any] = [x, output, weight, ("channel", *_inner("weight", weight.ndim - 1))]
+    operands += [bias, None if bias is None else ("channel",)]
+    operands += [residual, None if residual is None else output]
+    for axis, edge in zip(spatial, edges, strict=True):
+        operands += [edge, (axis, *_inner(axis, 1))]
+    return da.blockwise(
+        compute_piece,
+        output,
+        *operands,
+        adjust_chunks={"channel": out_chunks} | dict(zip(spatial, sizes, strict=True)),
+        align_arrays=False,
+        concatenate=True,
+        dtype=x.dtype,
+        meta=np.empty((0,) * x.ndim, x.dtype),
+        token=arguments.name,
+        arguments=arguments,
+        activation=activation,
+        algorithm=algorithm,
+        in_per_group=in_per_group,
+        threads=threads,
+    )
+
+
+def _inner(name: str, count: int) -> tuple[str, ...]:
+    """Names for axes of a single chunk, which a task gets whole."""
+    return tuple(f"{name}.{number}" for number in range(count))
+
+
+def _axes(arguments: Arguments, geometry: Geometry) -> list[Axis]:
+    per_axis = zip(
+        geometry.in_size,
+        geometry.out_size,
+        geometry.kernel,
+        arguments.stride,
+        arguments.dilation,
+        geometry.before,
+        geometry.after,
+        strict=True,
+    )
+    return [Axis(*sizes, arguments.padding_mode, arguments.transposed) for sizes in per_axis]
+
+
+def merge_chunks(chunks: Sequence[int], unit: int) -> tuple[int, ...]:
+    """Sizes of the smallest chunks that end where given ones do and hold whole units.
+
+    Parameters
+    ----------
+    chunks : sequence of int
+        Their sum is a multiple of `unit`.
+    unit : int
+
+    Returns
+    -------
+    tuple of int
+    """
+    merged, pending = [], 0
+    for chunk in chunks:
+        pending += chunk
+        if pending and pending % unit == 0:
+            merged.append(pending)
+            pending = 0
+    return tuple(merged)
+
+
+def _gather(x: da.Array, axis: int, windows: Sequence[Window]) -> da.Array:
+    """The array whose chunks along an axis are the windows, overlaps and all."""
+    if len(windows) == 1:
+        return x.rechunk({axis: -1})
+    pieces = [_read(x, axis, window).rechunk({axis: -1}) for window in windows]
+    return da.concatenate(pieces, axis)
+
+
+def _read(x: da.Array, axis: int, window: Window) -> da.Array:
+    if window.zeros:
+        shape = (*x.shape[:axis], window.zeros, *x.shape[axis + 1 :])
+        chunks = (*x.chunks[:axis], (window.zeros,), *x.chunks[axis + 1 :])
+        return da.zeros(shape, dtype=x.dtype, chunks=chunks)
+    runs = [_read_run(x, axis, run) for run in window.runs]
+    return runs[0] if len(runs) == 1 else da.concatenate(runs, axis)
+
+
+def _read_run(x: da.Array, axis: int, run: Run) -> da.Array:
+    if run.step == 0:
+        return da.repeat(_read_run(x, axis, Run(run.start, 1, 1)), run.count, axis)
+    end = run.start + run.step * run.count
+    positions = slice(run.start, end if end >= 0 else None, run.step)
+    return x[(slice(None),) * axis + (positions,)]
+
+
+def _edges(windows: Sequence[Window]) -> da.Array:
+    """What the padding arguments of each window's call are: before, after, output padding."""
+    table = [(window.before, window.after, window.output_padding) for window in windows]
+    return da.from_array(np.array(table, np.int64), chunks=(1, 3))
+
+
+def compute_piece(
+    x: np.ndarray[Any, Any],
+    weight: np.ndarray[Any, Any],
+    bias: np.ndarray[Any, Any] | None,
+    residual: np.ndarray[Any, Any] | None,
+    *edges: np.ndarray[Any, Any],
+    arguments: Arguments,
+    activation: Activation,
+    algorithm: str,
+    in_per_group: int,
+    threads: int,
+) -> np.ndarray[Any, Any]:
+    """Compute one piece of the output: the body of every task, on whatever worker."""
+    before, after, output_padding = zip(*(edge[0].tolist() for edge in edges), strict=True)
+    options: dict[str, Any] = {
+        "stride": arguments.stride,
+        "padding": tuple(zip(before, after, strict=True)),
+        "dilation": arguments.dilation,
+        "groups": x.shape[1] // in_per_group,
+        "activation": activation,
+        "algorithm": algorithm,
+    }
+    if arguments.transposed:
+        options["output_padding"] = output_padding
+    else:
+        options["padding_mode"] = arguments.padding_mode
+    if residual is not None:
+        options["residual"] = np.ascontiguousarray(residual)
+    operation = getattr(groupconv, arguments.name)
+    with groupconv.num_threads(threads):
+        # The algorithm was chosen for arrays in C order; it may not take others.
+        return operation(np.ascontiguousarray(x), np.ascontiguousarray(weight), bias, **options)

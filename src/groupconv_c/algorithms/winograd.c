@@ -1,0 +1,495 @@
+/* Winograd's convolution F(m x m, r x r) for stride 1, dense or grouped.
+ *
+ * A unit is one image, one group, one box of tile rows, one slab of output channels. The box's input is
+ * packed into phase planes of the tile step m, so that the transforms are plain vector code with tiles in
+ * the lanes; the products of each of the window's elements are a tap sum over channels; the inverse
+ * transform puts tiles side by side into rows, which are finished (residual, activation, type) one by one.
+ *
+ * The transforms mix the elements of a window: an infinity or NaN would spread over its tile, and so
+ * would an overflow. A channel whose results in a box are not all finite is therefore summed again
+ * directly, from the same phase planes.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "algorithms.h"
+#include "pack.h"
+#include "tile_store.h"
+#include "weights.h"
+
+enum {
+    products_bytes = 960 * 1024, /* transformed input of a box: most of the second-level cache */
+    k_slab = 32,                 /* output channels whose products wait for their inverse transform */
+    most_window = 6,
+};
+
+static const gc_winograd_kind kinds[GC_WINOGRAD_KINDS] = {{4, 3, 6}, {2, 5, 6}, {2, 3, 4}};
+
+/* G of the kernel's transform: row j holds the powers of point j over the product of its distances to
+ * the other points; the last row belongs to infinity. */
+static const double scale6[5] = {1 / 4.0, -1 / 6.0, -1 / 6.0, 1 / 24.0, 1 / 24.0};
+static const double point6[5] = {0, 1, -1, 2, -2};
+static const double scale4[3] = {1, 0.5, 0.5};
+static const double point4[3] = {0, 1, -1};
+
+typedef struct winograd {
+    gc_winograd_kind kind;
+    int which;
+    gc_axis axes[3];
+    gc_planes planes;
+    ptrdiff_t boxes, tiles_high, tiles_wide;
+    ptrdiff_t tile_vectors; /* of a full box, packed tightly */
+    gc_run_lanes lanes;
+    ptrdiff_t offsets[most_window * most_window];
+    gc_tap *taps; /* one per input channel, for the products */
+    gc_weights raw; /* converted weights, behind the transformed ones */
+    ptrdiff_t kslabs, in_step, out_step, out_row;
+    int kb;
+    double cycles_per_channel_pair;
+} winograd;
+
+static const char *refuse(const gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    if (p->op == GC_GRAD_WEIGHT) return "it does not compute weight gradients";
+    if (p->kernel[0] != 1 || p->in_size[0] != 1 || p->out_size[0] != 1 || p->pad_before[0] != 0)
+        return "it works in two dimensions";
+    if (p->kernel[1] != p->kernel[2] || (p->kernel[1] != 3 && p->kernel[1] != 5))
+        return "it needs a kernel of 3x3 or 5x5";
+    for (int i = 1; i < 3; i++)
+        if (p->stride[i] != 1 || p->dilation[i] != 1) return "it needs stride 1 and dilation 1";
+    return NULL;
+}
+
+static void destroy(gc_plan *plan) {
+    winograd *s = plan->state;
+    if (s == NULL) return;
+    for (int i = 0; i < 3; i++) gc_axis_destroy(&s->axes[i]);
+    gc_run_lanes_destroy(&s->lanes);
+    free(s->taps);
+    free(s);
+    plan->state = NULL;
+}
+
+/* A stride of a power of two would put every element of a window into one cache set. */
+static ptrdiff_t off_set(ptrdiff_t n) { return n % 1024 < 48 || n % 1024 > 976 ? n + 48 + 16 : n; }
+
+/* Windows are the "outputs" of a convolution whose kernel is the window and whose stride is the tile. */
+static gc_status create_axes(const gc_problem *p, winograd *s) {
+    gc_problem tiles = *p;
+    tiles.op = GC_CONV;
+    for (int i = 1; i < 3; i++) {
+        /* a transposed convolution of stride 1 is the forward one of the mirrored kernel */
+        if (p->op == GC_CONV_TRANSPOSE) tiles.pad_before[i] = p->kernel[i] - 1 - p->pad_before[i];
+        tiles.kernel[i] = s->kind.window;
+        tiles.stride[i] = s->kind.outputs;
+        tiles.out_size[i] = gc_ceil_div(p->out_size[i], s->kind.outputs);
+    }
+    for (int i = 0; i < 3; i++) {
+        const gc_status status = gc_axis_create(&s->axes[i], &tiles, i);
+        if (status != GC_OK) return status;
+    }
+    s->tiles_high = tiles.out_size[1];
+    s->tiles_wide = tiles.out_size[2];
+    return GC_OK;
+}
+
+/* Rows of tiles per box: the fewest vectors in all that keep the transformed input in cache. */
+static void choose_box(const gc_plan *plan, winograd *s) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t lanes = plan->kernels->lanes, high = gc_max(s->tiles_high, 1);
+    const ptrdiff_t wide = gc_max(s->tiles_wide, 1);
+    const ptrdiff_t per_vector = s->kind.window * s->kind.window * p->in_per_group * lanes *
+                                 (ptrdiff_t)plan->kernels->real_size;
+    ptrdiff_t best = 1, best_cost = 0;
+    for (ptrdiff_t boxes = 1; boxes <= high; boxes++) {
+        const ptrdiff_t rows = gc_ceil_div(high, boxes);
+        const ptrdiff_t vectors = gc_ceil_div(rows * wide, lanes);
+        if (vectors * per_vector > products_bytes && rows > 1) continue;
+        /* each box packs a row more than it has and reads the weights again */
+        const ptrdiff_t cost = gc_ceil_div(high, rows) * (8 * vectors + 2);
+        if (best_cost == 0 || cost < best_cost) {
+            best_cost = cost;
+            best = rows;
+        }
+    }
+    const ptrdiff_t extent[3] = {1, best, wide};
+    s->boxes = gc_ceil_div(high, best);
+    s->tile_vectors = gc_ceil_div(best * wide, lanes);
+    gc_planes_layout(&s->planes, s->axes, extent, (GC_MAX_VB + 1) * lanes);
+}
+
+static ptrdiff_t transformed_weights(const gc_problem *p, const winograd *s) {
+    return (ptrdiff_t)(s->kind.window * s->kind.window) * p->groups * p->out_per_group *
+           p->in_per_group;
+}
+
+typedef struct sizes {
+    size_t planes, in, out, rows, tile, taps;
+} sizes;
+
+static sizes scratch_sizes(const gc_plan *plan, const winograd *s) {
+    const size_t size = plan->kernels->real_size;
+    const int window = s->kind.window * s->kind.window;
+    const ptrdiff_t icg = plan->problem.in_per_group;
+    const sizes z = {
+        .planes = gc_round_up(gc_planes_elements(&s->planes, icg) * size, 64),
+        .in = gc_round_up((size_t)(window * s->in_step) * size, 64),
+        .out = gc_round_up((size_t)(window * s->out_step) * size, 64),
+        .rows = gc_round_up((size_t)(s->kind.outputs * s->out_row) * size, 64),
+        .tile = gc_round_up((size_t)(GC_MAX_VB * plan->kernels->lanes) * size, 64),
+        .taps = (size_t)(icg * s->kind.taps * s->kind.taps) * sizeof(gc_tap),
+    };
+    return z;
+}
+
+static double predict(const gc_plan *plan, const winograd *s) {
+    const gc_problem *p = &plan->problem;
+    const double window = s->kind.window * s->kind.window, v = (double)s->tile_vectors;
+    const double icg = (double)p->in_per_group, ocg = (double)p->out_per_group;
+    /* weights beyond the second-level cache come at about 4 bytes a cycle */
+    const double weights = window * icg * ocg * (double)plan->kernels->real_size;
+    const double reading = (double)p->groups * weights > 1.5e6 ? weights / 5.0 : 0;
+    double products = window * icg * s->cycles_per_channel_pair + window * ocg * v / 2;
+    if (reading > products) products = reading;
+    const double flat = (double)(s->planes.extent[1] * s->planes.pitch) / plan->kernels->lanes;
+    const double spill = plan->kernels->registers < 32 ? 1.5 : 1;
+    const double transforms = (icg * (flat + 0.5) * 6.5 + ocg * v * 7.5) * window * spill;
+    const double pack = icg * flat * (double)s->planes.nplanes * 2.5;
+    const double finish = ocg * v * s->kind.outputs * (s->kind.outputs * 3 + 10);
+    return (double)(p->batch * p->groups * s->boxes) *
+           (products + transforms + pack + finish) * GC_CYCLE;
+}
+
+static gc_status create_kind(gc_plan *plan, int which) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t lanes = plan->kernels->lanes;
+    winograd *s = plan->state = calloc(1, sizeof *s);
+    if (s == NULL) return GC_ERROR_MEMORY;
+    s->which = which;
+    s->kind = kinds[which];
+    const gc_status status = create_axes(p, s);
+    if (status != GC_OK) return status;
+    choose_box(plan, s);
+    const gc_status lanes_status = gc_run_lanes_create(&s->lanes, s->planes.extent[1], s->planes.pitch,
+                                                       s->planes.extent[2], (int)lanes);
+    if (lanes_status != GC_OK) return lanes_status;
+    const gc_axis_tap *none = &s->axes[0].passes[0].taps[0];
+    for (int i = 0; i < s->kind.window; i++)
+        for (int j = 0; j < s->kind.window; j++)
+            s->offsets[i * s->kind.window + j] =
+                gc_planes_tap(&s->planes, s->axes, none, &s->axes[1].passes[0].taps[i],
+                              &s->axes[2].passes[0].taps[j]);
+    s->kslabs = gc_ceil_div(p->out_per_group, k_slab);
+    s->in_step = off_set(p->in_per_group * s->tile_vectors * lanes);
+    s->out_step = off_set(gc_ceil_div(p->out_per_group, s->kslabs) * s->tile_vectors * lanes);
+    s->out_row = s->tile_vectors * lanes * s->kind.outputs;
+    s->kb = gc_choose_kb(plan->kernels, gc_ceil_div(p->out_per_group, s->kslabs), s->tile_vectors,
+                         &s->cycles_per_channel_pair);
+    s->cycles_per_channel_pair *= (double)s->kslabs;
+    s->taps = malloc((size_t)p->in_per_group * sizeof *s->taps);
+    if (s->taps == NULL) return GC_ERROR_MEMORY;
+    for (ptrdiff_t c = 0; c < p->in_per_group; c++)
+        s->taps[c] = (gc_tap){c * s->tile_vectors * lanes, c};
+    gc_weights_create(&s->raw, plan);
+    gc_weights_convert(&s->raw, plan);
+    plan->units = p->batch * p->groups * s->boxes * s->kslabs;
+    if (p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
+    const sizes z = scratch_sizes(plan, s);
+    plan->scratch_size = z.planes + z.in + z.out + z.rows + z.tile + z.taps;
+    plan->prepared_size =
+        (size_t)(transformed_weights(p, s) + p->groups * p->out_per_group * s->raw.per_k) *
+        plan->kernels->real_size;
+    plan->prepare_units = p->groups * p->out_per_group;
+    plan->prepared_key = (size_t)(GC_KEY_WINOGRAD + which);
+    plan->seconds = predict(plan, s);
+    return GC_OK;
+}
+
+/* The kind for the kernel; for 3x3 the one of smaller predicted time. */
+static gc_status create(gc_plan *plan) {
+    if (plan->problem.kernel[1] == 5) return create_kind(plan, GC_WINOGRAD_25);
+    const gc_status status = create_kind(plan, GC_WINOGRAD_23);
+    if (status != GC_OK) return status;
+    const double smaller_tiles = plan->seconds;
+    destroy(plan);
+    const gc_status large = create_kind(plan, GC_WINOGRAD_43);
+    if (large != GC_OK || plan->seconds <= smaller_tiles) return large;
+    destroy(plan);
+    return create_kind(plan, GC_WINOGRAD_23);
+}
+
+static void kernel_matrix(const gc_winograd_kind *kind, double g[most_window][5]) {
+    const double *scale = kind->window == 6 ? scale6 : scale4;
+    const double *point = kind->window == 6 ? point6 : point4;
+    for (int i = 0; i < kind->window; i++) {
+        double power = i < kind->window - 1 ? scale[i] : 0;
+        for (int r = 0; r < kind->taps; r++) {
+            g[i][r] = i < kind->window - 1 ? power : r == kind->taps - 1;
+            if (i < kind->window - 1) power *= point[i];
+        }
+    }
+}
+
+static double read_real(const char *from, ptrdiff_t i, size_t size) {
+    return size == 4 ? ((const float *)from)[i] : ((const double *)from)[i];
+}
+
+/* Transforms output channels first..last-1, counted over all groups: U[g][window][k][c]. */
+static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
+                    ptrdiff_t last) {
+    const gc_problem *p = &plan->problem;
+    const winograd *s = plan->state;
+    const size_t size = plan->kernels->real_size;
+    const int n = s->kind.window, r = s->kind.taps;
+    double g[most_window][5];
+    kernel_matrix(&s->kind, g);
+    char *raw = (char *)prepared + (size_t)transformed_weights(p, s) * size;
+    gc_weights_prepare(&s->raw, plan, weight, raw, first, last);
+    for (ptrdiff_t row = first; row < last; row++) {
+        const ptrdiff_t group = row / p->out_per_group, k = row % p->out_per_group;
+        for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
+            const char *w = raw + (row * s->raw.per_k + c * r * r) * (ptrdiff_t)size;
+            double half[most_window][5];
+            for (int i = 0; i < n; i++)
+                for (int b = 0; b < r; b++) {
+                    half[i][b] = 0;
+                    for (int a = 0; a < r; a++) {
+                        const int at = p->op == GC_CONV_TRANSPOSE ? (r - 1 - a) * r + r - 1 - b
+                                                                  : a * r + b;
+                        half[i][b] += g[i][a] * read_real(w, at, size);
+                    }
+                }
+            for (int i = 0; i < n; i++)
+                for (int j = 0; j < n; j++) {
+                    double sum = 0;
+                    for (int b = 0; b < r; b++) sum += half[i][b] * g[j][b];
+                    const ptrdiff_t to =
+                        ((group * n * n + i * n + j) * p->out_per_group + k) * p->in_per_group + c;
+                    if (size == 4)
+                        ((float *)prepared)[to] = (float)sum;
+                    else
+                        ((double *)prepared)[to] = sum;
+                }
+        }
+    }
+}
+
+/* One box of one image and group. */
+typedef struct box {
+    const gc_run *run;
+    const winograd *s;
+    char *planes, *in, *out, *rows, *tile;
+    gc_tap *taps;
+    ptrdiff_t n, g, origin, rows_of_tiles;
+} box;
+
+static void bind(box *b, const gc_plan *plan, char *scratch) {
+    const sizes z = scratch_sizes(plan, b->s);
+    b->planes = scratch;
+    b->in = b->planes + z.planes;
+    b->out = b->in + z.in;
+    b->rows = b->out + z.out;
+    b->tile = b->rows + z.rows;
+    b->taps = (gc_tap *)(b->tile + z.tile);
+    memset(b->in, 0, z.in); /* lanes behind the last tile stay what they are: zeros */
+}
+
+static ptrdiff_t flat_tiles(const box *b) {
+    return (b->rows_of_tiles - 1) * b->s->planes.pitch + b->s->tiles_wide;
+}
+
+static void transform_input(const box *b) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const winograd *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t origin[3] = {0, b->origin, 0};
+    const char *image = (const char *)b->run->arrays->input + b->n * p->input_strides[0] +
+                        b->g * p->in_per_group * p->input_strides[1];
+    gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group, origin, b->planes);
+    gc_winograd_input a = {.offsets = s->offsets, .lanes = s->lanes.lanes, .out_step = s->in_step};
+    const ptrdiff_t flat = flat_tiles(b), whole = flat / lanes;
+    const gc_lanes cut = flat % lanes ? gc_run_lanes_cut(&s->lanes, whole, flat, (int)lanes)
+                                      : (gc_lanes){0, 0};
+    for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
+        a.planes = b->planes + c * s->planes.channel * size;
+        a.out = b->in + c * s->tile_vectors * lanes * size;
+        a.lanes = s->lanes.lanes;
+        a.vectors = whole;
+        plan->kernels->winograd_input[s->kind.window == 6](&a);
+        if (cut.count == 0) continue;
+        a.planes = (const char *)a.planes + whole * lanes * size;
+        a.out = (char *)a.out + s->lanes.start[whole] * size;
+        a.lanes = &cut;
+        a.vectors = 1;
+        plan->kernels->winograd_input[s->kind.window == 6](&a);
+    }
+}
+
+/* Products of output channels k .. k + count - 1 of the group. */
+static void multiply(const box *b, ptrdiff_t k, ptrdiff_t count) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const winograd *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t window = s->kind.window * s->kind.window;
+    const ptrdiff_t vectors = gc_ceil_div(b->rows_of_tiles * s->tiles_wide, lanes);
+    static const double zeros[GC_MAX_KB];
+    gc_tap_sum sum = {
+        .taps = s->taps,
+        .ntaps = p->in_per_group,
+        .weight_k = p->in_per_group,
+        .init = zeros,
+        .out_k = s->tile_vectors * lanes,
+    };
+    for (ptrdiff_t e = 0; e < window; e++)
+        for (ptrdiff_t i = 0, kb; i < count; i += kb) {
+            kb = gc_even_tile(count, i, s->kb);
+            sum.weight = (const char *)b->run->weights +
+                         ((b->g * window + e) * p->out_per_group + k + i) * p->in_per_group * size;
+            for (ptrdiff_t v = 0, vb; v < vectors; v += vb) {
+                vb = gc_even_tile(vectors, v, plan->kernels->max_vb[kb - 1]);
+                sum.plane = b->in + (e * s->in_step + v * lanes) * size;
+                sum.out = b->out + (e * s->out_step + i * sum.out_k + v * lanes) * size;
+                plan->kernels->tap_sum[kb - 1][vb - 1](&sum);
+            }
+        }
+}
+
+static void finish_rows(const box *b, ptrdiff_t k) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const winograd *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, m = s->kind.outputs;
+    const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
+    char *out = (char *)b->run->arrays->output + b->n * o[0] + k * o[1];
+    const char *residual = p->has_residual
+                               ? (const char *)b->run->arrays->residual + b->n * r[0] + k * r[1]
+                               : NULL;
+    gc_finish f = {
+        .to_stride = o[4],
+        .residual_stride = r[4],
+        .n = p->out_size[2],
+        .dtype = p->dtype,
+        .activation = p->activation,
+        .parameter = p->activation_parameter,
+    };
+    for (ptrdiff_t t = 0; t < b->rows_of_tiles; t++)
+        for (ptrdiff_t i = 0; i < m; i++) {
+            const ptrdiff_t row = (b->origin + t) * m + i;
+            if (row >= p->out_size[1]) return;
+            f.from = b->rows + (i * s->out_row + t * s->tiles_wide * m) * size;
+            f.to = out + row * o[3];
+            if (residual) f.residual = residual + row * r[3];
+            plan->kernels->finish(&f);
+        }
+}
+
+static void list_direct_taps(const box *b, int i, int j) {
+    const winograd *s = b->s;
+    const int r = s->kind.taps;
+    gc_tap *tap = b->taps;
+    for (ptrdiff_t c = 0; c < b->run->plan->problem.in_per_group; c++)
+        for (int y = 0; y < r; y++)
+            for (int x = 0; x < r; x++) {
+                const int at =
+                    b->run->plan->problem.op == GC_CONV_TRANSPOSE ? r * r - 1 - (y * r + x) : y * r + x;
+                *tap++ = (gc_tap){c * s->planes.channel + s->offsets[(i + y) * s->kind.window + j + x],
+                                  c * r * r + at};
+            }
+}
+
+/* The box's results of channel k, counted over all groups, as plain tap sums over the phase planes. */
+static void sum_directly(const box *b, ptrdiff_t k) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const winograd *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t m = s->kind.outputs, flat = flat_tiles(b);
+    const char *raw = (const char *)b->run->weights + transformed_weights(p, s) * size;
+    gc_tap_sum sum = {
+        .weight = raw + k * s->raw.per_k * size,
+        .taps = b->taps,
+        .ntaps = p->in_per_group * s->kind.taps * s->kind.taps,
+        .init = (const char *)b->run->bias + k * size,
+        .out = b->tile,
+    };
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < m; j++) {
+            list_direct_taps(b, i, j);
+            for (ptrdiff_t v = 0; v * lanes < flat; v++) {
+                const gc_lanes chosen = gc_run_lanes_cut(&s->lanes, v, flat, (int)lanes);
+                sum.plane = b->planes + v * lanes * size;
+                sum.lanes = &chosen;
+                plan->kernels->tap_sum[0][0](&sum);
+                char *to = b->rows + (i * s->out_row + s->lanes.start[v] * m + j) * size;
+                for (uint32_t t = 0; t < chosen.count; t++)
+                    memcpy(to + (ptrdiff_t)t * m * size, b->tile + (ptrdiff_t)t * size, (size_t)size);
+            }
+        }
+}
+
+static void run_slab(const box *b, ptrdiff_t k, ptrdiff_t count) {
+    const gc_plan *plan = b->run->plan;
+    const winograd *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t tiles = b->rows_of_tiles * s->tiles_wide, vectors = gc_ceil_div(tiles, lanes);
+    const ptrdiff_t last = tiles - (vectors - 1) * lanes;
+    multiply(b, k, count);
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const ptrdiff_t channel = b->g * plan->problem.out_per_group + k + i;
+        const gc_winograd_output a = {
+            .in = b->out + i * s->tile_vectors * lanes * size,
+            .init = (const char *)b->run->bias + channel * size,
+            .in_step = s->out_step,
+            .vectors = vectors,
+            .out_row = s->out_row,
+            .last_bits = (uint32_t)((1ull << last) - 1),
+            .out = b->rows,
+        };
+        if (plan->kernels->winograd_output[s->which](&a)) sum_directly(b, channel);
+        finish_rows(b, channel);
+    }
+}
+
+static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const winograd *s = plan->state;
+    box b = {.run = run, .s = s};
+    bind(&b, plan, scratch);
+    gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, b.planes);
+    ptrdiff_t ready = -1;
+    for (ptrdiff_t unit = first; unit < last; unit++) {
+        const ptrdiff_t slab = unit % s->kslabs, place = unit / s->kslabs;
+        if (place != ready) {
+            b.origin = place % s->boxes * s->planes.extent[1];
+            b.g = place / s->boxes % p->groups;
+            b.n = place / s->boxes / p->groups;
+            b.rows_of_tiles = gc_min(s->planes.extent[1], s->tiles_high - b.origin);
+            transform_input(&b);
+            ready = place;
+        }
+        const ptrdiff_t k = gc_cut(p->out_per_group, s->kslabs, slab);
+        run_slab(&b, k, gc_cut(p->out_per_group, s->kslabs, slab + 1) - k);
+    }
+}
+
+static void describe(const gc_plan *plan, char *text, size_t size) {
+    const winograd *s = plan->state;
+    snprintf(text, size,
+             "F(%dx%d, %dx%d), %td boxes of %td tiles; products %d output channels x %d vectors",
+             s->kind.outputs, s->kind.outputs, s->kind.taps, s->kind.taps, s->boxes,
+             s->planes.extent[1] * s->tiles_wide, s->kb, plan->kernels->max_vb[s->kb - 1]);
+}
+
+const gc_algorithm gc_winograd = {
+    .name = "winograd",
+    .refuse = refuse,
+    .create = create,
+    .destroy = destroy,
+    .prepare = prepare,
+    .work = work,
+    .describe = describe,
+};

@@ -1,0 +1,142 @@
+/* Winograd's transforms (contracts: gc_winograd_input, gc_winograd_output in kernels.h), after A. Lavin
+ * and S. Gray, "Fast algorithms for convolutional neural networks", 2015. Lanes are tiles. The points
+ * are 0, 1, -1, 2, -2, infinity for windows of 6 and 0, 1, -1, infinity for windows of 4, so that one
+ * input transform serves 4 outputs of a kernel of 3 and 2 outputs of a kernel of 5. */
+
+typedef real OP(win_v) __attribute__((vector_size(sizeof(V))));
+#define G OP(win_v)
+
+GC_INLINE void OP(input6)(G *d) {
+    const G a = d[4] - (real)4 * d[2], b = d[3] - (real)4 * d[1];
+    const G c = d[4] - d[2], e = (real)2 * (d[3] - d[1]);
+    const G first = (real)4 * d[0] - (real)5 * d[2] + d[4];
+    const G last = (real)4 * d[1] - (real)5 * d[3] + d[5];
+    d[0] = first;
+    d[1] = a + b;
+    d[2] = a - b;
+    d[3] = c + e;
+    d[4] = c - e;
+    d[5] = last;
+}
+
+GC_INLINE void OP(input4)(G *d) {
+    const G first = d[0] - d[2], second = d[1] + d[2], third = d[2] - d[1], fourth = d[1] - d[3];
+    d[0] = first;
+    d[1] = second;
+    d[2] = third;
+    d[3] = fourth;
+}
+
+/* 4 outputs from 6 products, 2 from 6, 2 from 4 */
+GC_INLINE void OP(output46)(const G *m, G *y) {
+    const G p = m[1] + m[2], q = m[1] - m[2], r = m[3] + m[4], s = m[3] - m[4];
+    y[0] = m[0] + p + r;
+    y[1] = q + (real)2 * s;
+    y[2] = p + (real)4 * r;
+    y[3] = q + (real)8 * s + m[5];
+}
+
+GC_INLINE void OP(output26)(const G *m, G *y) {
+    y[0] = m[0] + (m[1] + m[2]) + (m[3] + m[4]);
+    y[1] = (m[1] - m[2]) + (real)2 * (m[3] - m[4]) + m[5];
+}
+
+GC_INLINE void OP(output24)(const G *m, G *y) {
+    y[0] = m[0] + m[1] + m[2];
+    y[1] = m[1] - m[2] - m[3];
+}
+
+#define WINOGRAD_INPUT(n)                                                                        \
+    static void OP(winograd_input##n)(const gc_winograd_input *a) {                              \
+        real *out = a->out;                                                                      \
+        for (ptrdiff_t v = 0; v < a->vectors; v++) {                                             \
+            const real *in = (const real *)a->planes + v * LANES;                                \
+            const gc_lanes lanes = a->lanes[v];                                                  \
+            G t[n][n];                                                                           \
+            GC_UNROLL(6)                                                                         \
+            for (int j = 0; j < n; j++) {                                                        \
+                G d[n];                                                                          \
+                GC_UNROLL(6)                                                                     \
+                for (int i = 0; i < n; i++) d[i] = (G)OP(load)(in + a->offsets[i * n + j]);      \
+                OP(input##n)(d);                                                                 \
+                GC_UNROLL(6)                                                                     \
+                for (int i = 0; i < n; i++) t[i][j] = d[i];                                      \
+            }                                                                                    \
+            const int full = lanes.count == (uint32_t)LANES;                                     \
+            GC_UNROLL(6)                                                                         \
+            for (int i = 0; i < n; i++) {                                                        \
+                OP(input##n)(t[i]);                                                              \
+                GC_UNROLL(6)                                                                     \
+                for (int j = 0; j < n; j++) {                                                    \
+                    real *to = out + (i * n + j) * a->out_step;                                  \
+                    if (full)                                                                    \
+                        OP(store)(to, (V)t[i][j]);                                               \
+                    else                                                                         \
+                        OP(store_lanes)(to, (V)t[i][j], lanes);                                  \
+                }                                                                                \
+            }                                                                                    \
+            out += lanes.count;                                                                  \
+        }                                                                                        \
+    }
+WINOGRAD_INPUT(6)
+WINOGRAD_INPUT(4)
+#undef WINOGRAD_INPUT
+
+/* Tiles of m outputs side by side: lane l of y[j] becomes element m*l + j. */
+GC_INLINE void OP(interleave4)(real *to, const G *y) {
+    const V a0 = OP(zip_low)((V)y[0], (V)y[2]), a1 = OP(zip_high)((V)y[0], (V)y[2]);
+    const V b0 = OP(zip_low)((V)y[1], (V)y[3]), b1 = OP(zip_high)((V)y[1], (V)y[3]);
+    OP(store)(to, OP(zip_low)(a0, b0));
+    OP(store)(to + LANES, OP(zip_high)(a0, b0));
+    OP(store)(to + 2 * LANES, OP(zip_low)(a1, b1));
+    OP(store)(to + 3 * LANES, OP(zip_high)(a1, b1));
+}
+
+GC_INLINE void OP(interleave2)(real *to, const G *y) {
+    OP(store)(to, OP(zip_low)((V)y[0], (V)y[1]));
+    OP(store)(to + LANES, OP(zip_high)((V)y[0], (V)y[1]));
+}
+
+/* x * 0 is zero for finite x only, so the sum tells whether all valid outputs are finite. */
+#define WINOGRAD_OUTPUT(m, n)                                                                    \
+    static int OP(winograd_output##m##n)(const gc_winograd_output *a) {                          \
+        const G bias = (G)OP(set1)(*(const real *)a->init);                                      \
+        real *out = a->out;                                                                      \
+        V bad = OP(set1)(0);                                                                     \
+        for (ptrdiff_t v = 0; v < a->vectors; v++, out += m * LANES) {                           \
+            const real *in = (const real *)a->in + v * LANES;                                    \
+            G t[m][n], sum = {0};                                                                \
+            GC_UNROLL(6)                                                                         \
+            for (int j = 0; j < n; j++) {                                                        \
+                G d[n], y[m];                                                                    \
+                GC_UNROLL(6)                                                                     \
+                for (int i = 0; i < n; i++) d[i] = (G)OP(load)(in + (i * n + j) * a->in_step);   \
+                OP(output##m##n)(d, y);                                                          \
+                GC_UNROLL(4)                                                                     \
+                for (int i = 0; i < m; i++) t[i][j] = y[i];                                      \
+            }                                                                                    \
+            GC_UNROLL(4)                                                                         \
+            for (int i = 0; i < m; i++) {                                                        \
+                G y[m];                                                                          \
+                OP(output##m##n)(t[i], y);                                                       \
+                GC_UNROLL(4)                                                                     \
+                for (int j = 0; j < m; j++) {                                                    \
+                    y[j] += bias;                                                                \
+                    sum += y[j] * (real)0;                                                       \
+                }                                                                                \
+                OP(interleave##m)(out + i * a->out_row, y);                                      \
+            }                                                                                    \
+            real sums[LANES];                                                                    \
+            if (v + 1 == a->vectors) { /* lanes behind the last tile do not count */             \
+                OP(store)(sums, (V)sum);                                                         \
+                sum = (G)OP(load_mask)(sums, OP(mask)(a->last_bits));                            \
+            }                                                                                    \
+            bad = (V)((G)bad + sum);                                                             \
+        }                                                                                        \
+        return OP(sum_lanes)(bad) != 0;                                                          \
+    }
+WINOGRAD_OUTPUT(4, 6)
+WINOGRAD_OUTPUT(2, 6)
+WINOGRAD_OUTPUT(2, 4)
+#undef WINOGRAD_OUTPUT
+#undef G

@@ -1,0 +1,166 @@
+"""NaN and infinities reach exactly the outputs whose window holds them, by every algorithm."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import Case, algorithms, assert_within, function, gradient, place
+
+import groupconv as gc
+from groupconv import reference
+
+CASES = [
+    Case((13, 14), (3, 3), 1, 16, 16, batch=1, padding=1),
+    Case((13, 14), (3, 3), 2, 8, 9, batch=1, padding=1),
+    Case((9, 21), (3, 3), 3, 4, 4, batch=1, padding=1),
+    Case((9, 21), (3, 3), 12, batch=1, padding=1),
+    Case((9, 21), (5, 5), 12, batch=1, padding=2, stride=2),
+    Case((9, 10), (7, 7), 5, batch=1, padding=3),
+    Case((9, 11), (3, 3), 2, 3, 4, batch=1, padding=2, dilation=2),
+    Case((9, 10), (1, 1), 2, 11, 9, batch=1),
+    Case((9, 10), (1, 1), 2, 11, 9, batch=1, stride=2),
+    Case((41,), (5,), 3, 2, 4, batch=1, padding=2),
+    Case((70,), (9,), 12, batch=1, padding=4, stride=3),
+    Case((4, 5, 9), (3, 3, 3), 2, 3, 4, batch=1, padding=1),
+]
+SPECIALS = {"nan": [np.nan], "inf": [np.inf], "-inf": [-np.inf], "both": [np.inf, -np.inf]}
+
+each_case = pytest.mark.parametrize("case", CASES, ids=str)
+each_special = pytest.mark.parametrize("special", SPECIALS)
+
+
+def with_specials(array: np.ndarray, special: str) -> list[np.ndarray]:
+    """Copies of an array with the values at its first, last and some inner elements."""
+    places = [0, array.size - 1, array.size // 2, array.size // 3, array.size - array.shape[-1]]
+    copies = []
+    for place_ in places:
+        copy = array.copy()
+        for step, value in enumerate(SPECIALS[special]):
+            copy.flat[(place_ + step) % array.size] = value
+        copies.append(copy)
+    return copies
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@each_special
+@each_case
+def test_in_the_input(case: Case, special: str, layout: str) -> None:
+    x, w, b = case.arrays()
+    conv = function("conv", case.ndim)
+    for spoiled in with_specials(x, special):
+        want = reference.conv(spoiled, w, b, **case.arguments)
+        bound = reference.error_bound(reference.conv, spoiled, w, b, **case.arguments)
+        spoiled = place(spoiled, layout)
+        for name in algorithms(conv, spoiled, w, b, **case.arguments):
+            got = conv(spoiled, w, b, **case.arguments, algorithm=name)
+            assert_within(got, want, bound, 1024 if name == "winograd" else 64)
+        got = conv(spoiled, w, b, **case.arguments)
+        np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
+
+
+@each_special
+@each_case
+def test_in_the_weight(case: Case, special: str) -> None:
+    """Padding zeros are operands: an infinite weight over padding gives NaN."""
+    x, w, b = case.arrays()
+    conv = function("conv", case.ndim)
+    for spoiled in with_specials(w, special):
+        want = reference.conv(x, spoiled, b, **case.arguments)
+        bound = reference.error_bound(reference.conv, x, spoiled, b, **case.arguments)
+        for name in algorithms(conv, x, spoiled, b, **case.arguments):
+            got = conv(x, spoiled, b, **case.arguments, algorithm=name)
+            assert_within(got, want, bound, 1024 if name == "winograd" else 64)
+
+
+@pytest.mark.parametrize("case", CASES[:8], ids=str)
+def test_in_bias_and_residual(case: Case) -> None:
+    x, w, b = case.arrays()
+    b[1] = np.inf
+    residual = np.zeros((1, case.out_channels, *case.out_size), "f4")
+    residual[0, :, 0, 0] = np.nan
+    residual[0, :, -1, -1] = -np.inf
+    conv = function("conv", case.ndim)
+    for name in algorithms(conv, x, w, b, **case.arguments):
+        got = conv(x, w, b, **case.arguments, residual=residual, algorithm=name)
+        want = reference.conv(x, w, b, **case.arguments, residual=residual)
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+        np.testing.assert_array_equal(np.isinf(got), np.isinf(want))
+        assert np.isnan(got[0, 1, -1, -1])
+
+
+TRANSPOSED = [
+    Case((7, 9), (3, 3), 1, 16, 16, batch=1, padding=1),
+    Case((7, 9), (4, 4), 3, 4, 4, batch=1, stride=2, padding=1),
+    Case((7, 9), (3, 3), 12, batch=1, stride=2, padding=1, output_padding=1),
+    Case((7, 9), (2, 2), 2, 5, 3, batch=1, stride=3, output_padding=2),
+    Case((7, 9), (1, 1), 2, 5, 3, batch=1),
+    Case((30,), (5,), 3, 2, 4, batch=1, stride=2, dilation=3, padding=2),
+    Case((3, 4, 5), (3, 3, 3), 2, 3, 4, batch=1, stride=2, padding=1),
+]
+
+
+@each_special
+@pytest.mark.parametrize("case", TRANSPOSED, ids=str)
+def test_in_the_input_of_a_transposed_convolution(case: Case, special: str) -> None:
+    x, w, b = case.transposed_arrays()
+    arguments = case.transposed_arguments
+    conv_transpose = function("conv_transpose", case.ndim)
+    for spoiled in with_specials(x, special):
+        want = reference.conv_transpose(spoiled, w, b, **arguments)
+        bound = reference.error_bound(reference.conv_transpose, spoiled, w, b, **arguments)
+        for name in algorithms(conv_transpose, spoiled, w, b, **arguments):
+            assert_within(conv_transpose(spoiled, w, b, **arguments, algorithm=name), want, bound)
+
+
+@each_special
+@each_case
+def test_in_the_output_gradient(case: Case, special: str) -> None:
+    x, w, _ = case.arrays()
+    g = case.draw("gradient", (1, case.out_channels, *case.out_size))
+    by_input, by_weight = (gradient("conv", case.ndim, of) for of in ("input", "weight"))
+    for spoiled in with_specials(g, special):
+        operands = (x.shape, w, spoiled)
+        got = by_input(*operands, **case.arguments)
+        want = reference.conv_input(*operands, **case.arguments)
+        bound = reference.error_bound(reference.conv_input, *operands, **case.arguments)
+        assert_within(got, want, bound)
+        operands = (x, w.shape, spoiled)
+        got = by_weight(*operands, **case.arguments)
+        want = reference.conv_weight(*operands, **case.arguments)
+        bound = reference.error_bound(reference.conv_weight, *operands, **case.arguments)
+        assert_within(got, want, bound)
+
+
+@each_special
+@each_case
+def test_in_the_input_of_a_weight_gradient(case: Case, special: str) -> None:
+    """An input reaches the taps that read it; whatever fills the ends of vectors must not."""
+    x, w, _ = case.arrays()
+    g = case.draw("gradient", (1, case.out_channels, *case.out_size))
+    by_weight = gradient("conv", case.ndim, "weight")
+    for spoiled in with_specials(x, special):
+        operands = (spoiled, w.shape, g)
+        got = by_weight(*operands, **case.arguments)
+        want = reference.conv_weight(*operands, **case.arguments)
+        bound = reference.error_bound(reference.conv_weight, *operands, **case.arguments)
+        assert_within(got, want, bound)
+
+
+def test_an_input_that_no_output_reads_reaches_nothing() -> None:
+    x = np.ones((1, 6, 9, 9), "f4")
+    x[:, :, 3::4] = np.nan  # stride 4, kernel 3: rows 3 and 7 are skipped
+    x[:, :, :, 3::4] = np.inf
+    w = np.ones((6, 1, 3, 3), "f4")
+    for dense in (False, True):
+        groups = 1 if dense else 6
+        weight = np.ones((6, 6, 3, 3), "f4") if dense else w
+        got = gc.conv2d(x[..., :8, :8], weight, stride=4, groups=groups)
+        assert (got == 9 * (6 if dense else 1)).all()
+
+
+def test_values_that_overflow() -> None:
+    """Sums past the largest float32 are infinite, as by any other order of adding."""
+    x, w = np.full((1, 4, 5, 5), 3e38, "f4"), np.ones((4, 4, 3, 3), "f4")
+    with np.errstate(all="raise"):  # the overflow is the caller's affair, silently
+        assert np.isposinf(gc.conv2d(x, w, padding=1)).all()
+        assert np.isneginf(gc.conv2d(x, -w, padding=1)).all()
