@@ -54,7 +54,14 @@ enum { isa_count = (int)(sizeof isas / sizeof isas[0]) };
 int gc_isa_count(void) { return isa_count; }
 const char *gc_isa_name(int i) { return i >= 0 && i < isa_count ? isas[i].name : ""; }
 int gc_isa_built(int i) { return i >= 0 && i < isa_count && *isas[i].f32 != NULL; }
-int gc_isa_detected(int i) { return gc_isa_built(i) && isas[i].supported(); }
+
+/* Asked once: cpuid is slow, and slower in a virtual machine. 0: not asked yet, 1: no, 2: yes. */
+int gc_isa_detected(int i) {
+    static _Atomic int known[isa_count];
+    if (!gc_isa_built(i)) return 0;
+    if (known[i] == 0) known[i] = isas[i].supported() ? 2 : 1;
+    return known[i] == 2;
+}
 
 static gc_status refuse_name(const char *name) {
     char possible[128] = "";

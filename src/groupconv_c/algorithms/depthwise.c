@@ -1,10 +1,12 @@
-/* Depthwise convolution: one input channel per group, any multiplier.
+/* Depthwise convolution, forward and transposed: one input channel per group, any multiplier.
  *
  * Two ways:
  *   rolling  3x3 of stride 1 over plain rows: a whole channel in one call, nothing copied
  *   packed   everything else: the channel is packed into phase planes, then tiles of 8 rows
  * One row of outputs (1-D) is folded: neighbouring vectors are its "rows", and kernel positions one
  * vector apart its "kernel rows", so that a loaded vector still serves several outputs.
+ * A strided transposed convolution has a pass for each residue of the output by the stride; the results
+ * of the passes along the last dimension are interleaved before they are stored.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,27 +19,44 @@
 
 enum { tile_rows = GC_DEPTHWISE_ROWS, most_chunk_rows = 8 };
 
-typedef struct depthwise {
-    int rolling; /* or packed */
-    int fold;
-    gc_axis axes[3];
-    gc_planes planes; /* packed */
-    gc_weights weights;
+/* The taps of one pass along each dimension. */
+typedef struct depthwise_pass {
     gc_depthwise_chunk *chunks;
     ptrdiff_t nchunks;
     ptrdiff_t *columns; /* offset of each kernel column */
-    uint32_t *bits;     /* rolling: lanes read and stored, see gc_rolling */
-    ptrdiff_t vectors;  /* of columns */
-    ptrdiff_t rows;     /* output rows as the tiles see them (folded: vectors) */
-    ptrdiff_t classes;  /* rows a dilation apart form a class; its rows share loads */
-    ptrdiff_t tiles;    /* of rows, of one depth slice */
-    int clamp, plain;
+    ptrdiff_t weight_column;
+} depthwise_pass;
+
+/* Some rows of one output channel: of one pass along depth and height, all passes along width. */
+typedef struct tile {
+    ptrdiff_t pass;                 /* the first along the width */
+    ptrdiff_t row, nrows;           /* in positions of the pass; nrows rows, `classes` apart */
+    ptrdiff_t plane;                /* bytes from the planes' start */
+    ptrdiff_t out, residual;        /* bytes from the channel's start */
+    ptrdiff_t out_row, residual_row; /* bytes between rows */
+    uint32_t bits, last_bits;       /* lanes stored of the last vector, and of its last row */
+} tile;
+
+typedef struct depthwise {
+    int rolling, fold;
+    gc_axis axes[3];
+    gc_planes planes;
+    gc_weights weights;
+    depthwise_pass *passes; /* [depth][row][column] */
+    ptrdiff_t npasses;
+    uint32_t *bits;    /* rolling: lanes read and stored, see gc_rolling */
+    ptrdiff_t vectors; /* of columns */
+    ptrdiff_t rows;    /* output rows of a pass as the tiles see them (folded: vectors) */
+    ptrdiff_t classes; /* rows a dilation apart form a class; its rows share loads */
+    ptrdiff_t tiles;   /* of one channel */
+    tile *places;
+    int clamp, plain;  /* the microkernel clamps; it stores itself */
     double low, high;
 } depthwise;
 
 static const char *refuse(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
-    if (p->op != GC_CONV) return "it computes forward convolutions only";
+    if (p->op == GC_GRAD_WEIGHT) return "it does not compute weight gradients";
     if (p->in_per_group != 1) return "it needs one input channel per group";
     return NULL;
 }
@@ -46,128 +65,165 @@ static void destroy(gc_plan *plan) {
     depthwise *s = plan->state;
     if (s == NULL) return;
     for (int i = 0; i < 3; i++) gc_axis_destroy(&s->axes[i]);
-    free(s->chunks);
-    free(s->columns);
+    for (ptrdiff_t i = 0; s->passes && i < s->npasses; i++) {
+        free(s->passes[i].chunks);
+        free(s->passes[i].columns);
+    }
+    free(s->passes);
     free(s->bits);
+    free(s->places);
     free(s);
     plan->state = NULL;
 }
 
-/* Rows can be read in place when they are contiguous reals, stride 1, with zeros around them. */
-static int rows_in_place(const gc_plan *plan) {
-    const gc_problem *p = &plan->problem;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    if (plan->storage_size != size || p->padding_mode != GC_ZEROS) return 0;
-    if (p->in_size[2] > 1 && p->input_strides[4] != size) return 0;
-    for (int i = 0; i < 5; i++)
-        if (p->input_strides[i] % size) return 0;
-    return p->stride[0] == 1 && p->stride[1] == 1 && p->stride[2] == 1;
-}
-
-static void add_chunk(depthwise *s, ptrdiff_t plane, ptrdiff_t weight, ptrdiff_t weight_row, int rows,
-                      ptrdiff_t first, ptrdiff_t last) {
-    s->chunks[s->nchunks++] = (gc_depthwise_chunk){plane, weight, weight_row, first, last, rows};
-}
-
-/* Kernel rows that lie `distance` shifts apart in one phase, in chunks. */
-static void chunk_rows(depthwise *s, const gc_axis_tap *d, ptrdiff_t distance) {
-    const gc_axis_pass *h = &s->axes[1].passes[0];
-    for (ptrdiff_t t = 0; t < h->ntaps; t++) {
-        int seen = 0;
-        for (ptrdiff_t u = 0; u < t; u++) seen |= h->taps[u].slot == h->taps[t].slot;
-        if (seen) continue;
-        for (ptrdiff_t u = t; u < h->ntaps;) { /* one phase: taps of one slot, shifts in order */
-            const gc_axis_tap *first = &h->taps[u];
-            ptrdiff_t next_kernel = first->kernel, last = u;
-            int rows = 1;
-            for (ptrdiff_t v = u + 1; v < h->ntaps && rows < most_chunk_rows; v++) {
-                if (h->taps[v].slot != first->slot) continue;
-                if (h->taps[v].shift != first->shift + rows * distance) break;
-                if (rows == 1) next_kernel = h->taps[v].kernel;
-                last = v;
-                rows++;
+/* Chunks of the kernel rows that lie `classes` shifts apart in one phase, for one kernel depth. */
+static void chunk_rows(const depthwise *s, depthwise_pass *pass, const gc_axis_tap *d,
+                       const gc_axis_pass *h, const gc_axis_pass *w) {
+    const gc_axis_tap origin = {0, 0, s->axes[2].min_shift};
+    for (ptrdiff_t slot = 0; slot < s->axes[1].nphases; slot++) {
+        gc_depthwise_chunk *open = NULL;
+        ptrdiff_t first_shift = 0, first_kernel = 0;
+        for (ptrdiff_t t = 0; t < h->ntaps; t++) {
+            const gc_axis_tap *tap = &h->taps[t];
+            if (tap->slot != slot) continue;
+            if (open && open->rows < most_chunk_rows &&
+                tap->shift == first_shift + open->rows * s->classes) {
+                if (open->rows == 1) open->weight_row = (tap->kernel - first_kernel) * s->weights.h;
+                open->rows++;
+                continue;
             }
-            const ptrdiff_t row_weight = (next_kernel - first->kernel) * s->weights.h;
-            const gc_axis_tap origin = {0, 0, s->axes[2].min_shift};
-            add_chunk(s, gc_planes_tap(&s->planes, s->axes, d, first, &origin),
-                      gc_weights_tap(&s->weights, 0, d->kernel, first->kernel, 0), row_weight, rows, 0,
-                      s->axes[2].passes[0].ntaps);
-            for (u = last + 1; u < h->ntaps && h->taps[u].slot != first->slot;) u++;
+            first_shift = tap->shift;
+            first_kernel = tap->kernel;
+            open = &pass->chunks[pass->nchunks++];
+            *open = (gc_depthwise_chunk){
+                .plane = gc_planes_tap(&s->planes, s->axes, d, tap, &origin),
+                .weight = gc_weights_tap(&s->weights, 0, d->kernel, tap->kernel,
+                                         w->ntaps ? w->taps[0].kernel : 0),
+                .last = w->ntaps,
+                .rows = 1,
+            };
         }
     }
 }
 
 /* One row of outputs: columns of the folded kernel are its positions within one vector. */
-static void chunk_fold(depthwise *s, int lanes) {
-    const ptrdiff_t taps = s->axes[2].passes[0].ntaps;
-    const int unit = s->axes[2].in_step == 1 && s->axes[2].span == taps - 1;
+static void chunk_fold(const depthwise *s, depthwise_pass *pass, const gc_axis_pass *w, int lanes) {
+    const ptrdiff_t taps = w->ntaps;
+    if (taps == 0) return;
+    const ptrdiff_t base = gc_weights_tap(&s->weights, 0, 0, 0, w->taps[0].kernel);
+    const int unit = s->axes[2].nphases == 1 && w->taps[taps - 1].shift - w->taps[0].shift == taps - 1;
     if (!unit || taps <= lanes) {
-        add_chunk(s, 0, 0, 0, 1, 0, taps);
+        pass->chunks[pass->nchunks++] =
+            (gc_depthwise_chunk){.weight = base, .last = taps, .rows = 1};
         return;
     }
+    const ptrdiff_t step = lanes * pass->weight_column;
     for (ptrdiff_t row = 0; row * lanes < taps; row += most_chunk_rows) {
-        const ptrdiff_t left = taps - row * lanes, full = left / lanes, extra = left % lanes;
-        const int rows = (int)gc_min(full, most_chunk_rows);
-        const ptrdiff_t plane = row * lanes, weight = row * lanes * s->weights.w;
-        const ptrdiff_t step = lanes * s->weights.w;
-        if (full >= most_chunk_rows) {
-            add_chunk(s, plane, weight, step, rows, 0, lanes);
-            continue;
+        const ptrdiff_t left = taps - row * lanes, extra = left % lanes;
+        const int full = (int)gc_min(left / lanes, most_chunk_rows);
+        gc_depthwise_chunk chunk = {row * lanes, base + row * step, step, 0, lanes, full};
+        if (full < most_chunk_rows && extra) { /* these columns have a row more */
+            chunk.last = extra;
+            chunk.rows = full + 1;
+            pass->chunks[pass->nchunks++] = chunk;
+            chunk.first = extra;
+            chunk.last = lanes;
+            chunk.rows = full;
         }
-        if (extra) add_chunk(s, plane, weight, step, rows + 1, 0, extra);
-        if (rows) add_chunk(s, plane, weight, step, rows, extra, lanes);
+        if (chunk.rows) pass->chunks[pass->nchunks++] = chunk;
     }
 }
 
-static gc_status create_columns(const gc_plan *plan, depthwise *s) {
+static gc_status create_pass(const gc_plan *plan, depthwise *s, ptrdiff_t index) {
     const gc_problem *p = &plan->problem;
-    const gc_axis *w = &s->axes[2];
-    const ptrdiff_t taps = w->passes[0].ntaps, lanes = plan->kernels->lanes;
-    s->vectors = s->fold ? 1 : gc_ceil_div(p->out_size[2], lanes);
-    s->columns = malloc((size_t)taps * sizeof *s->columns);
+    const int lanes = plan->kernels->lanes;
+    const gc_axis *a = s->axes;
+    depthwise_pass *pass = &s->passes[index];
+    const gc_axis_pass *d = &a[0].passes[index / (a[1].npasses * a[2].npasses)];
+    const gc_axis_pass *h = &a[1].passes[index / a[2].npasses % a[1].npasses];
+    const gc_axis_pass *w = &a[2].passes[index % a[2].npasses];
+    const size_t most = (size_t)(p->kernel[0] * p->kernel[1] +
+                                 2 * (p->kernel[2] / (lanes * most_chunk_rows) + 2));
+    pass->chunks = calloc(most, sizeof *pass->chunks);
+    pass->columns = calloc((size_t)w->ntaps + 1, sizeof *pass->columns);
+    if (pass->chunks == NULL || pass->columns == NULL) return GC_ERROR_MEMORY;
+    pass->weight_column =
+        w->ntaps > 1 ? (w->taps[1].kernel - w->taps[0].kernel) * s->weights.w : s->weights.w;
+    for (ptrdiff_t t = 0; t < w->ntaps; t++)
+        pass->columns[t] = w->taps[t].slot * s->planes.plane + w->taps[t].shift - a[2].min_shift;
+    if (s->fold)
+        chunk_fold(s, pass, w, lanes);
+    else
+        for (ptrdiff_t t = 0; t < d->ntaps; t++) chunk_rows(s, pass, &d->taps[t], h, w);
+    return GC_OK;
+}
+
+/* Lanes that each vector of columns reads and stores when a 3x3 is computed in place. */
+static gc_status create_bits(const gc_plan *plan, depthwise *s) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t lanes = plan->kernels->lanes;
     s->bits = calloc((size_t)(4 * s->vectors + 1), sizeof *s->bits);
-    if (s->columns == NULL || s->bits == NULL) return GC_ERROR_MEMORY;
-    for (ptrdiff_t t = 0; t < taps; t++) {
-        const gc_axis_tap *tap = &w->passes[0].taps[t];
-        s->columns[t] = tap->slot * s->planes.plane + tap->shift - w->min_shift;
-    }
-    for (ptrdiff_t v = 0; s->rolling && v < s->vectors; v++) {
-        for (ptrdiff_t i = 0; i < lanes; i++) {
-            const ptrdiff_t column = v * lanes + i;
-            for (ptrdiff_t t = 0; t < 3; t++) {
-                const ptrdiff_t source = column + t - p->pad_before[2];
-                if (source >= 0 && source < p->in_size[2]) s->bits[4 * v + t] |= 1u << i;
-            }
-            if (column < p->out_size[2]) s->bits[4 * v + 3] |= 1u << i;
+    if (s->bits == NULL) return GC_ERROR_MEMORY;
+    for (ptrdiff_t column = 0; column < s->vectors * lanes; column++) {
+        uint32_t *bits = s->bits + 4 * (column / lanes);
+        const uint32_t bit = 1u << column % lanes;
+        for (ptrdiff_t t = 0; t < 3; t++) {
+            const ptrdiff_t source = column + t + s->axes[2].min_shift;
+            if (source >= 0 && source < p->in_size[2]) bits[t] |= bit;
         }
+        if (column < p->out_size[2]) bits[3] |= bit;
     }
     return GC_OK;
 }
 
+/* 3x3, stride 1, no dilation, zeros around contiguous rows of reals. */
 static int can_roll(const gc_plan *plan, const depthwise *s) {
     const gc_problem *p = &plan->problem;
-    const int kernel3x3 = p->kernel[0] == 1 && p->kernel[1] == 3 && p->kernel[2] == 3;
-    const int flat = p->in_size[0] == 1 && p->out_size[0] == 1 && p->pad_before[0] == 0;
-    return kernel3x3 && flat && rows_in_place(plan) && s->plain && p->dilation[1] == 1 &&
-           p->dilation[2] == 1;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    if (!s->plain || plan->storage_size != size || p->padding_mode != GC_ZEROS) return 0;
+    if (p->kernel[0] != 1 || p->in_size[0] != 1 || p->out_size[0] != 1 || p->pad_before[0] != 0)
+        return 0;
+    for (int i = 1; i < 3; i++)
+        if (p->kernel[i] != 3 || p->stride[i] != 1 || p->dilation[i] != 1) return 0;
+    if (p->in_size[2] > 1 && p->input_strides[4] != size) return 0;
+    return p->input_strides[0] % size == 0 && p->input_strides[1] % size == 0 &&
+           p->input_strides[3] % size == 0;
 }
 
 static double predict(const gc_plan *plan, const depthwise *s) {
     const gc_problem *p = &plan->problem;
     const double channels = (double)(p->batch * p->groups * p->out_per_group);
-    const double taps = (double)(p->kernel[0] * p->kernel[1] * p->kernel[2]);
-    const double vectors = s->fold ? (double)s->rows
-                                   : (double)(p->out_size[0] * p->out_size[1] * s->vectors);
+    const double taps = (double)(p->kernel[0] * p->kernel[1] * p->kernel[2]) / (double)s->npasses;
+    const double vectors = (double)(s->rows * s->vectors * s->axes[0].count * s->npasses);
     const double loads = s->fold && taps <= plan->kernels->lanes ? taps : taps / 3;
     double cycles = vectors * (0.5 * taps + 0.2 * loads + 2) + 30;
-    if (!s->rolling) cycles += (double)gc_planes_elements(&s->planes, 1) * 0.25;
-    if (!s->plain) cycles += vectors * 10;
+    if (!s->rolling)
+        cycles += 40 + (double)gc_planes_elements(&s->planes, 1) * 2.5 / plan->kernels->lanes;
+    if (!s->plain) cycles += vectors * 15;
     return channels * cycles * GC_CYCLE;
 }
 
 static size_t planes_bytes(const gc_plan *plan, const depthwise *s) {
     return gc_round_up(gc_planes_elements(&s->planes, 1) * plan->kernels->real_size, 64);
 }
+
+/* Results of the passes along the last dimension, tile after tile, then a row of them interleaved. */
+static size_t tiles_bytes(const gc_plan *plan, const depthwise *s) {
+    const size_t rows = (size_t)(s->axes[2].npasses * (tile_rows + 1) * plan->kernels->lanes);
+    return rows * plan->kernels->real_size;
+}
+
+static void count_tiles(const gc_plan *plan, depthwise *s) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t lanes = plan->kernels->lanes;
+    s->vectors = s->fold ? 1 : gc_ceil_div(s->axes[2].count, lanes);
+    s->rows = s->fold ? gc_ceil_div(s->axes[2].count, lanes) : s->axes[1].count;
+    s->classes = 1;
+    if (!s->fold && p->stride[1] == 1 && p->kernel[1] > 1)
+        s->classes = gc_max(1, gc_min(p->dilation[1], s->rows));
+}
+
+static gc_status place_tiles(const gc_plan *plan, depthwise *s);
 
 static gc_status create(gc_plan *plan) {
     const gc_problem *p = &plan->problem;
@@ -178,39 +234,32 @@ static gc_status create(gc_plan *plan) {
         const gc_status status = gc_axis_create(&s->axes[i], p, i);
         if (status != GC_OK) return status;
     }
+    s->npasses = s->axes[0].npasses * s->axes[1].npasses * s->axes[2].npasses;
     s->fold = p->out_size[0] == 1 && p->out_size[1] == 1 && p->kernel[0] == 1 && p->kernel[1] == 1;
     s->clamp = gc_activation_clamp(p->activation, &s->low, &s->high);
-    s->plain = s->clamp && gc_output_is_rows(plan) && gc_residual_is_rows(plan);
+    s->plain = s->clamp && s->axes[2].passes[0].step == 1 && s->axes[1].passes[0].step == 1 &&
+               s->axes[0].passes[0].step == 1 && gc_output_is_rows(plan) && gc_residual_is_rows(plan);
     s->rolling = can_roll(plan, s);
     gc_weights_create(&s->weights, plan);
+    count_tiles(plan, s);
     const ptrdiff_t counts[3] = {gc_max(s->axes[0].count, 1), gc_max(s->axes[1].count, 1),
                                  gc_max(s->axes[2].count, 1)};
     /* tiles may reach over the last row and column of a plane */
     const ptrdiff_t wide = counts[2] + s->axes[2].span + lanes;
-    const ptrdiff_t below = tile_rows * gc_max(p->dilation[1], 1) + most_chunk_rows;
+    const ptrdiff_t below = tile_rows * s->classes + most_chunk_rows;
     gc_planes_layout(&s->planes, s->axes, counts,
                      s->fold ? (tile_rows + most_chunk_rows + 1) * lanes : below * wide + lanes);
-    s->rows = s->fold ? gc_ceil_div(p->out_size[2], lanes) : p->out_size[1];
-    s->classes = s->fold || p->stride[1] > 1 ? 1 : gc_min(p->dilation[1], gc_max(s->rows, 1));
-    if (p->kernel[1] == 1) s->classes = 1;
-    s->tiles = s->classes * gc_ceil_div(gc_ceil_div(gc_max(s->rows, 1), s->classes), tile_rows);
-    const size_t most = (size_t)(p->kernel[0] * (p->kernel[1] + 1) +
-                                 2 * (p->kernel[2] / (lanes * most_chunk_rows) + 2));
-    s->chunks = calloc(most, sizeof *s->chunks);
-    if (s->chunks == NULL) return GC_ERROR_MEMORY;
-    if (s->fold)
-        chunk_fold(s, lanes);
-    else
-        for (ptrdiff_t d = 0; d < s->axes[0].passes[0].ntaps; d++)
-            chunk_rows(s, &s->axes[0].passes[0].taps[d], s->classes);
-    const gc_status status = create_columns(plan, s);
-    if (status != GC_OK) return status;
-    const ptrdiff_t per_channel = s->rolling ? 1 : p->out_size[0] * s->tiles;
-    plan->units = p->batch * p->groups * p->out_per_group * per_channel;
+    s->passes = calloc((size_t)s->npasses, sizeof *s->passes);
+    if (s->passes == NULL) return GC_ERROR_MEMORY;
+    for (ptrdiff_t i = 0; i < s->npasses; i++) {
+        const gc_status status = create_pass(plan, s, i);
+        if (status != GC_OK) return status;
+    }
+    if (s->rolling && create_bits(plan, s) != GC_OK) return GC_ERROR_MEMORY;
+    if (place_tiles(plan, s) != GC_OK) return GC_ERROR_MEMORY;
+    plan->units = p->batch * p->groups * p->out_per_group * (s->rolling ? 1 : s->tiles);
     if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
-    if (!s->rolling)
-        plan->scratch_size = planes_bytes(plan, s) +
-                             (size_t)(tile_rows * lanes) * plan->kernels->real_size;
+    if (!s->rolling) plan->scratch_size = planes_bytes(plan, s) + tiles_bytes(plan, s);
     plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
@@ -218,115 +267,182 @@ static gc_status create(gc_plan *plan) {
     return GC_OK;
 }
 
+/* What the tiles of one channel share. */
 typedef struct channel {
     const gc_run *run;
     const depthwise *s;
-    char *planes, *tile;
-    ptrdiff_t n, g, k; /* image, group, output channel counted over all groups */
+    const char *planes, *weight, *init, *residual;
+    char *results, *out;
 } channel;
 
-typedef struct tile {
-    ptrdiff_t depth, row, nrows; /* first row in output rows; nrows rows, `classes` apart */
-} tile;
-
-static gc_target target_of(const channel *c, const tile *t) {
-    const gc_problem *p = &c->run->plan->problem;
-    const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
-    const ptrdiff_t lanes = c->run->plan->kernels->lanes;
-    const ptrdiff_t row = c->s->fold ? 0 : t->row, column = c->s->fold ? t->row * lanes : 0;
-    gc_target target = {
-        .base = (char *)c->run->arrays->output + c->n * o[0] + c->k * o[1] + t->depth * o[2] +
-                row * o[3] + column * o[4],
-        .row = c->s->fold ? lanes * o[4] : c->s->classes * o[3],
-        .column = o[4],
-        .residual_row = c->s->fold ? lanes * r[4] : c->s->classes * r[3],
-        .residual_column = r[4],
-    };
-    if (p->has_residual)
-        target.residual = (const char *)c->run->arrays->residual + c->n * r[0] + c->k * r[1] +
-                          t->depth * r[2] + row * r[3] + column * r[4];
-    return target;
+static void interleave(char *to, const char *from, ptrdiff_t passes, ptrdiff_t apart, ptrdiff_t lanes,
+                       size_t size) {
+    for (ptrdiff_t i = 0; i < passes; i++)
+        for (ptrdiff_t l = 0; l < lanes; l++)
+            if (size == 4)
+                ((float *)to)[l * passes + i] = ((const float *)from)[i * apart + l];
+            else
+                ((double *)to)[l * passes + i] = ((const double *)from)[i * apart + l];
 }
 
-static void finish_tile(const channel *c, const gc_target *target, const gc_depthwise *a, ptrdiff_t v) {
-    const gc_plan *plan = c->run->plan;
-    const ptrdiff_t lanes = plan->kernels->lanes;
-    gc_target at = *target;
-    for (int j = 0; j < a->nrows; j++) {
-        const uint32_t bits = j == a->nrows - 1 ? a->last_bits : a->store_bits;
-        at.base = target->base + j * target->row + v * lanes * target->column;
-        if (target->residual)
-            at.residual = target->residual + j * target->residual_row +
-                          v * lanes * target->residual_column;
-        gc_tile_finish(plan, &at, c->tile + j * lanes * (ptrdiff_t)plan->kernels->real_size, 0, 1, 0,
-                       __builtin_popcount(bits), lanes, lanes);
-    }
-}
-
-static void run_tile(const channel *c, const tile *t) {
+/* Takes the results of all passes along the width to their places. */
+static void finish_vector(const channel *c, const tile *t, ptrdiff_t v) {
     const gc_plan *plan = c->run->plan;
     const gc_problem *p = &plan->problem;
-    const gc_kernels *kernels = plan->kernels;
+    const depthwise *s = c->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t passes = s->axes[2].npasses, apart = tile_rows * lanes;
+    const ptrdiff_t to = p->output_strides[4], added = p->residual_strides[4];
+    char *const row = c->results + passes * apart * size;
+    gc_finish f = {
+        .to_stride = to,
+        .residual_stride = added,
+        .dtype = p->dtype,
+        .activation = p->activation,
+        .parameter = p->activation_parameter,
+    };
+    for (ptrdiff_t j = 0; j < t->nrows; j++) {
+        const ptrdiff_t column = (s->fold ? t->row + j : v) * lanes * passes;
+        const char *from = c->results + j * lanes * size;
+        f.from = passes > 1 ? row : from;
+        if (passes == 2)
+            plan->kernels->zip(row, from, from + apart * size);
+        else if (passes > 1)
+            interleave(row, from, passes, apart, lanes, (size_t)size);
+        f.n = gc_min(lanes * passes, p->out_size[2] - column);
+        f.to = c->out + t->out + j * t->out_row + v * lanes * passes * to;
+        if (c->residual)
+            f.residual = c->residual + t->residual + j * t->residual_row + v * lanes * passes * added;
+        plan->kernels->finish(&f);
+    }
+}
+
+static void run_tile(const channel *c, const tile *t, gc_depthwise *a) {
+    const gc_kernels *kernels = c->run->plan->kernels;
     const depthwise *s = c->s;
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
-    const gc_target target = target_of(c, t);
-    const ptrdiff_t first = s->fold ? t->row * lanes
-                                    : t->depth * s->planes.slice + t->row * s->planes.pitch;
-    gc_depthwise a = {
-        .chunks = s->chunks,
-        .nchunks = s->nchunks,
-        .pitch = s->fold ? lanes : s->planes.pitch * s->classes,
-        .columns = s->columns,
-        .weight = gc_weights_at(&s->weights, plan, c->run, c->g, c->k - c->g * p->out_per_group),
-        .weight_column = s->weights.w,
-        .init = (const char *)c->run->bias + c->k * size,
-        .out_row = s->plain ? target.row / size : lanes,
-        .residual_row = target.residual_row / size,
-        .nrows = (int)t->nrows,
-        .clamp = s->plain && p->activation != GC_IDENTITY,
-        .low = s->low,
-        .high = s->high,
-    };
-    const uint32_t all = (uint32_t)((1ull << lanes) - 1);
-    for (ptrdiff_t v = 0; v < s->vectors; v++) {
-        const ptrdiff_t left = p->out_size[2] - (s->fold ? t->row + t->nrows - 1 : v) * lanes;
-        a.last_bits = left >= lanes ? all : (1u << left) - 1;
-        a.store_bits = s->fold ? all : a.last_bits;
-        a.plane = c->planes + (first + v * lanes) * size;
-        a.out = s->plain ? (void *)(target.base + v * lanes * size) : c->tile;
-        if (s->plain && target.residual) a.residual = target.residual + v * lanes * size;
-        (t->nrows > 4 ? kernels->depthwise_8 : kernels->depthwise_4)(&a);
-        if (!s->plain) finish_tile(c, &target, &a, v);
+    void (*const kernel)(const gc_depthwise *) =
+        t->nrows > 4 ? kernels->depthwise_8 : kernels->depthwise_4;
+    const depthwise_pass *pass = &s->passes[t->pass];
+    a->nrows = (int)t->nrows;
+    a->store_bits = t->bits;
+    a->last_bits = t->last_bits;
+    a->plane = c->planes + t->plane;
+    if (s->plain) {
+        a->out = c->out + t->out;
+        a->out_row = t->out_row / size;
+        a->residual = c->residual ? c->residual + t->residual : NULL;
+        a->residual_row = t->residual_row / size;
+        a->vectors = s->vectors;
+        a->chunks = pass->chunks;
+        a->nchunks = pass->nchunks;
+        a->columns = pass->columns;
+        a->weight_column = pass->weight_column;
+        kernel(a);
+        return;
     }
+    for (ptrdiff_t v = 0; v < s->vectors; v++) {
+        for (ptrdiff_t i = 0; i < s->axes[2].npasses; i++, pass++) {
+            a->chunks = pass->chunks;
+            a->nchunks = pass->nchunks;
+            a->columns = pass->columns;
+            a->weight_column = pass->weight_column;
+            a->out = c->results + i * tile_rows * lanes * size;
+            kernel(a);
+        }
+        pass -= s->axes[2].npasses;
+        a->plane = (const char *)a->plane + lanes * size;
+        finish_vector(c, t, v);
+    }
+}
+
+/* Part `part` of a channel: a depth slice of the output and a tile of rows in it. */
+static tile place_tile(const gc_plan *plan, const depthwise *s, ptrdiff_t part, ptrdiff_t per_slice) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t passes_d = s->axes[0].npasses, passes_h = s->axes[1].npasses;
+    const ptrdiff_t per_pass = per_slice / passes_h, per_class = per_pass / s->classes;
+    const ptrdiff_t slice = part / per_slice, in_slice = part % per_slice;
+    const ptrdiff_t ph = in_slice / per_pass, class = in_slice % per_pass / per_class;
+    const ptrdiff_t block = in_slice % per_class, width = lanes * s->axes[2].npasses;
+    const gc_axis_pass *d = &s->axes[0].passes[slice % passes_d], *h = &s->axes[1].passes[ph];
+    const ptrdiff_t rows = s->fold ? s->rows : h->count;
+    tile t = {
+        .pass = (slice % passes_d * passes_h + ph) * s->axes[2].npasses,
+        .row = class + block * tile_rows * s->classes,
+        .nrows = gc_min(tile_rows, gc_ceil_div(rows - class, s->classes) - block * tile_rows),
+    };
+    const ptrdiff_t depth = slice / passes_d, out_depth = d->first + depth * d->step;
+    const ptrdiff_t left = p->out_size[2] - (s->fold ? t.row + t.nrows - 1 : s->vectors - 1) * lanes;
+    const uint32_t all = (uint32_t)((1ull << lanes) - 1);
+    t.last_bits = left >= lanes || !s->plain ? all : (1u << left) - 1;
+    t.bits = s->fold ? all : t.last_bits;
+    if (s->fold) {
+        t.plane = t.row * lanes * size;
+        t.out = t.row * width * o[4];
+        t.residual = t.row * width * r[4];
+        t.out_row = width * o[4];
+        t.residual_row = width * r[4];
+    } else {
+        const ptrdiff_t out_row = h->first + t.row * h->step;
+        t.plane = (depth * s->planes.slice + t.row * s->planes.pitch) * size;
+        t.out = out_depth * o[2] + out_row * o[3];
+        t.residual = out_depth * r[2] + out_row * r[3];
+        t.out_row = s->classes * h->step * o[3];
+        t.residual_row = s->classes * h->step * r[3];
+    }
+    return t;
+}
+
+/* The tiles of a channel; parts without rows are left out. */
+static gc_status place_tiles(const gc_plan *plan, depthwise *s) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t per_class = gc_ceil_div(gc_ceil_div(gc_max(s->rows, 1), s->classes), tile_rows);
+    const ptrdiff_t per_slice = s->axes[1].npasses * s->classes * per_class;
+    const ptrdiff_t parts = p->out_size[0] * per_slice;
+    s->places = malloc((size_t)(parts + 1) * sizeof *s->places);
+    if (s->places == NULL) return GC_ERROR_MEMORY;
+    for (ptrdiff_t part = 0; part < parts; part++) {
+        const tile t = place_tile(plan, s, part, per_slice);
+        if (t.nrows > 0) s->places[s->tiles++] = t;
+    }
+    return GC_OK;
 }
 
 static void work_packed(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const depthwise *s = plan->state;
-    const ptrdiff_t channels = p->groups * p->out_per_group;
-    const ptrdiff_t per_channel = p->out_size[0] * s->tiles, per_class = s->tiles / s->classes;
-    channel c = {.run = run, .s = s, .planes = scratch};
-    c.tile = c.planes + planes_bytes(plan, s);
+    const ptrdiff_t channels = p->groups * p->out_per_group, size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t *i = p->input_strides, *o = p->output_strides, *r = p->residual_strides;
+    const ptrdiff_t origin[3] = {0, 0, 0};
+    char *const planes = scratch;
+    channel c = {.run = run, .s = s, .planes = planes, .results = planes + planes_bytes(plan, s)};
+    gc_depthwise a = {
+        .pitch = s->fold ? plan->kernels->lanes : s->planes.pitch * s->classes,
+        .vectors = 1,
+        .out_row = plan->kernels->lanes,
+        .clamp = s->plain && p->activation != GC_IDENTITY,
+        .low = s->low,
+        .high = s->high,
+    };
     ptrdiff_t packed = -1;
-    gc_planes_clear_slack(&s->planes, 1, plan->kernels, c.planes);
-    for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t plane = unit / per_channel, part = unit % per_channel;
-        c.n = plane / channels;
-        c.k = plane % channels;
-        c.g = c.k / p->out_per_group;
-        if (packed != c.n * p->groups + c.g) {
-            const ptrdiff_t origin[3] = {0, 0, 0};
-            const char *in = (const char *)run->arrays->input + c.n * p->input_strides[0] +
-                             c.g * p->input_strides[1];
-            gc_pack(plan, s->axes, &s->planes, in, p->input_strides + 1, 1, origin, c.planes);
-            packed = c.n * p->groups + c.g;
+    gc_planes_clear_slack(&s->planes, 1, plan->kernels, planes);
+    for (ptrdiff_t unit = first; unit < last;) {
+        const ptrdiff_t row = unit / s->tiles, n = row / channels, k = row % channels;
+        const ptrdiff_t g = k / p->out_per_group;
+        if (packed != n * p->groups + g) {
+            const char *in = (const char *)run->arrays->input + n * i[0] + g * i[1];
+            gc_pack(plan, s->axes, &s->planes, in, i + 1, 1, origin, packed >= 0, planes);
+            packed = n * p->groups + g;
         }
-        const ptrdiff_t class = part % s->tiles / per_class, block = part % per_class;
-        const ptrdiff_t in_class = gc_ceil_div(s->rows - class, s->classes);
-        const tile t = {part / s->tiles, class + block * tile_rows * s->classes,
-                        gc_min(tile_rows, in_class - block * tile_rows)};
-        if (t.nrows > 0) run_tile(&c, &t);
+        c.out = (char *)run->arrays->output + n * o[0] + k * o[1];
+        if (p->has_residual) c.residual = (const char *)run->arrays->residual + n * r[0] + k * r[1];
+        a.weight = gc_weights_at(&s->weights, plan, run, g, k - g * p->out_per_group);
+        a.init = (const char *)run->bias + k * size;
+        const ptrdiff_t end = gc_min(last, (row + 1) * s->tiles);
+        for (; unit < end; unit++) run_tile(&c, &s->places[unit - row * s->tiles], &a);
     }
 }
 
@@ -338,16 +454,17 @@ static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     const ptrdiff_t channels = p->groups * p->out_per_group;
     const ptrdiff_t *i = p->input_strides, *o = p->output_strides, *r = p->residual_strides;
+    const gc_depthwise_chunk *chunk = s->passes[0].chunks;
     gc_rolling a = {
         .in_row = i[3] / size,
         .out_row = o[3] / size,
         .residual_row = r[3] / size,
-        .weight_row = s->weights.h,
-        .weight_column = s->weights.w,
+        .weight_row = chunk->weight_row,
+        .weight_column = s->passes[0].weight_column,
         .height = p->in_size[1],
         .out_height = p->out_size[1],
-        .above = p->pad_before[1],
-        .left = p->pad_before[2],
+        .above = -s->axes[1].min_shift,
+        .left = -s->axes[2].min_shift,
         .vectors = s->vectors,
         .bits = s->bits,
         .clamp = p->activation != GC_IDENTITY,
@@ -360,7 +477,7 @@ static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         a.in = (const char *)run->arrays->input + n * i[0] + g * i[1];
         a.out = (char *)run->arrays->output + n * o[0] + k * o[1];
         if (p->has_residual) a.residual = (const char *)run->arrays->residual + n * r[0] + k * r[1];
-        a.weight = gc_weights_at(&s->weights, plan, run, g, within);
+        a.weight = gc_weights_at(&s->weights, plan, run, g, within) + chunk->weight * size;
         a.init = (const char *)run->bias + k * size;
         plan->kernels->rolling3x3(&a);
         if (++within == p->out_per_group) {

@@ -256,7 +256,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
             const char *image = (const char *)run->arrays->input + b.n * p->input_strides[0] +
                                 g * p->in_per_group * p->input_strides[1];
             gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group, b.origin,
-                    scratch);
+                    packed >= 0 && packed % boxes == box, scratch);
             packed = place;
         }
         const ptrdiff_t k = gc_cut(p->out_per_group, s->kblocks, kblock);

@@ -65,7 +65,9 @@ gc_status gc_axis_create(gc_axis *axis, const gc_problem *p, int dim) {
         pass->count = transposed ? gc_ceil_div(out - i, stride) : out;
         pass->taps = calloc((size_t)kernel, sizeof *pass->taps);
         if (pass->taps == NULL) return GC_ERROR_MEMORY;
-        for (ptrdiff_t r = 0; r < kernel; r++) {
+        /* in the order of the source positions */
+        for (ptrdiff_t t = 0; t < kernel; t++) {
+            const ptrdiff_t r = transposed ? kernel - 1 - t : t;
             if (!transposed) {
                 add_tap(axis, pass, r, r * dilation - pad);
                 continue;

@@ -193,7 +193,8 @@ static void pack_gradients(const piece *u, ptrdiff_t n, ptrdiff_t slot, const pt
     }
 }
 
-static void pack_inputs(const piece *u, ptrdiff_t n, ptrdiff_t slot, const ptrdiff_t origin[3]) {
+static void pack_inputs(const piece *u, ptrdiff_t n, ptrdiff_t slot, const ptrdiff_t origin[3],
+                        int again) {
     const gc_plan *plan = u->run->plan;
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
@@ -201,7 +202,7 @@ static void pack_inputs(const piece *u, ptrdiff_t n, ptrdiff_t slot, const ptrdi
                         (u->group * p->in_per_group + u->c0) * p->input_strides[1];
     for (ptrdiff_t c = 0; c < u->c1 - u->c0; c++)
         gc_pack(plan, u->s->axes, &u->s->planes, image + c * p->input_strides[1],
-                p->input_strides + 1, 1, origin,
+                p->input_strides + 1, 1, origin, again,
                 u->x + (c * channel_size(u->s) + slot * u->s->planes.channel) * size);
 }
 
@@ -283,7 +284,7 @@ static void sum_piece(const piece *u) {
             for (ptrdiff_t slot = 0; slot < s->images; slot++) {
                 const ptrdiff_t n = step * s->images + slot;
                 if (n < p->batch) {
-                    pack_inputs(u, n, slot, origin);
+                    pack_inputs(u, n, slot, origin, boxes == 1 && step > first);
                     pack_gradients(u, n, slot, origin);
                 } else {
                     clear_slot(u, slot);

@@ -67,6 +67,7 @@ typedef struct packer {
     const gc_axis *h, *w;
     ptrdiff_t start_h, start_w; /* source row, column of element 0, in units of in_step */
     ptrdiff_t row, column;      /* bytes between source rows, columns */
+    int again;                  /* rows of zeros are there already */
 } packer;
 
 /* Elements first..last-1 of n of this phase, from `start` on, lie inside the source. */
@@ -115,7 +116,7 @@ static void pack_mapped_slice(const packer *p, char *to, const char *slice, ptrd
 static void zero_rows(const packer *p, char *to, ptrdiff_t first, ptrdiff_t last) {
     const ptrdiff_t size = (ptrdiff_t)p->plan->kernels->real_size;
     const ptrdiff_t reals = (last - first - 1) * p->planes->pitch + p->planes->size[2];
-    for (ptrdiff_t s = 0; s < p->w->nphases && first < last; s++)
+    for (ptrdiff_t s = 0; s < p->w->nphases && first < last && !p->again; s++)
         memset(to + (s * p->planes->plane + first * p->planes->pitch) * size, 0, (size_t)(reals * size));
 }
 
@@ -155,12 +156,13 @@ static void pack_slice(const packer *p, char *to, const char *slice, ptrdiff_t p
 }
 
 void gc_pack(const gc_plan *plan, const gc_axis axes[3], const gc_planes *planes, const char *image,
-             const ptrdiff_t strides[4], ptrdiff_t channels, const ptrdiff_t origin[3], void *to_) {
+             const ptrdiff_t strides[4], ptrdiff_t channels, const ptrdiff_t origin[3], int again,
+             void *to_) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     char *const to = to_;
     const gc_axis *const d = &axes[0], *const h = &axes[1], *const w = &axes[2];
     const packer p = {plan, planes, h, w, origin[1] + h->min_shift, origin[2] + w->min_shift,
-                      strides[2], strides[3]};
+                      strides[2], strides[3], again};
     for (ptrdiff_t c = 0; c < channels; c++)
         for (ptrdiff_t a = 0; a < d->nphases; a++)
             for (ptrdiff_t i = 0; i < planes->size[0]; i++) {

@@ -158,7 +158,7 @@ static double predict(const gc_plan *plan, const winograd *s) {
     const double pack = icg * flat * (double)s->planes.nplanes * 2.5;
     const double finish = ocg * v * s->kind.outputs * (s->kind.outputs * 3 + 10);
     return (double)(p->batch * p->groups * s->boxes) *
-           (products + transforms + pack + finish) * GC_CYCLE;
+           (products + transforms + pack + finish) * 1.25 * GC_CYCLE;
 }
 
 static gc_status create_kind(gc_plan *plan, int which) {
@@ -299,7 +299,7 @@ static ptrdiff_t flat_tiles(const box *b) {
     return (b->rows_of_tiles - 1) * b->s->planes.pitch + b->s->tiles_wide;
 }
 
-static void transform_input(const box *b) {
+static void transform_input(const box *b, int again) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const winograd *s = b->s;
@@ -307,7 +307,8 @@ static void transform_input(const box *b) {
     const ptrdiff_t origin[3] = {0, b->origin, 0};
     const char *image = (const char *)b->run->arrays->input + b->n * p->input_strides[0] +
                         b->g * p->in_per_group * p->input_strides[1];
-    gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group, origin, b->planes);
+    gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group, origin,
+            again, b->planes);
     gc_winograd_input a = {.offsets = s->offsets, .lanes = s->lanes.lanes, .out_step = s->in_step};
     const ptrdiff_t flat = flat_tiles(b), whole = flat / lanes;
     const gc_lanes cut = flat % lanes ? gc_run_lanes_cut(&s->lanes, whole, flat, (int)lanes)
@@ -464,11 +465,12 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const ptrdiff_t slab = unit % s->kslabs, place = unit / s->kslabs;
         if (place != ready) {
+            const int again = ready >= 0 && ready % s->boxes == place % s->boxes;
             b.origin = place % s->boxes * s->planes.extent[1];
             b.g = place / s->boxes % p->groups;
             b.n = place / s->boxes / p->groups;
             b.rows_of_tiles = gc_min(s->planes.extent[1], s->tiles_high - b.origin);
-            transform_input(&b);
+            transform_input(&b, again);
             ready = place;
         }
         const ptrdiff_t k = gc_cut(p->out_per_group, s->kslabs, slab);

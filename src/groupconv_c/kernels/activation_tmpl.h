@@ -3,7 +3,7 @@
  * series and continued rational fits below. All keep NaN. */
 
 #if REAL_IS_FLOAT
-#define EXP_LOW -103.0f
+#define EXP_LOW -104.0f
 #define EXP_HIGH 89.0f
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW -2.12194440e-4f
@@ -64,7 +64,8 @@ GC_INLINE V OP(exp)(V x) {
     /* two factors, so that the ends of the range neither overflow nor lose the subnormals early */
     const G half = ((n * (real)0.5 + BIAS_SHIFT) - BIAS_SHIFT);
     const V result = (V)((G)sum * (G)OP(power_of_2)((V)half) * (G)OP(power_of_2)((V)(n - half)));
-    return OP(pick)((VI)((G)x > EXP_HIGH), OP(set1)((real)INFINITY), result);
+    const V low = OP(pick)((VI)((G)x < EXP_LOW), OP(set1)(0), result);
+    return OP(pick)((VI)((G)x > EXP_HIGH), OP(set1)((real)INFINITY), low);
 }
 
 /* 1 / (1 + e^-x) as n / d with e^-|x| alone, so that nothing overflows and small results keep their

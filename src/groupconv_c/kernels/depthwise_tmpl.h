@@ -21,7 +21,7 @@
         }                                                                                        \
         break;
 
-GC_INLINE void OP(depthwise_body)(const int RB, const gc_depthwise *a) {
+GC_INLINE void OP(depthwise_vector)(const int RB, const gc_depthwise *a, ptrdiff_t v) {
     V acc[GC_DEPTHWISE_ROWS];
     const V init = OP(set1)(*(const real *)a->init);
     GC_UNROLL(8)
@@ -32,7 +32,7 @@ GC_INLINE void OP(depthwise_body)(const int RB, const gc_depthwise *a) {
     const gc_depthwise_chunk *const end = a->chunks + a->nchunks;
     for (const gc_depthwise_chunk *chunk = a->chunks; chunk < end; chunk++) {
         const real *const weight = (const real *)a->weight + chunk->weight;
-        const real *const base = (const real *)a->plane + chunk->plane;
+        const real *const base = (const real *)a->plane + v * LANES + chunk->plane;
         switch (chunk->rows) {
             DEPTHWISE_CHUNK(1)
             DEPTHWISE_CHUNK(2)
@@ -45,22 +45,29 @@ GC_INLINE void OP(depthwise_body)(const int RB, const gc_depthwise *a) {
         }
     }
 
-    real *out = a->out;
-    const real *residual = a->residual;
+    real *out = (real *)a->out + v * LANES;
     const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
+    const uint32_t all = (uint32_t)((1ull << LANES) - 1);
+    const uint32_t bits = v == a->vectors - 1 ? a->store_bits : all;
+    const uint32_t last_bits = v == a->vectors - 1 ? a->last_bits : all;
     GC_UNROLL(8)
     for (int j = 0; j < RB; j++) {
         if (j >= a->nrows) break;
-        const M m = OP(mask)(j == a->nrows - 1 ? a->last_bits : a->store_bits);
+        const M m = OP(mask)(j == a->nrows - 1 ? last_bits : bits);
         V y = acc[j];
-        if (residual) y += OP(load_mask)(residual + j * a->residual_row, m);
+        if (a->residual)
+            y += OP(load_mask)((const real *)a->residual + v * LANES + j * a->residual_row, m);
         if (a->clamp) y = OP(min)(high, OP(max)(low, y));
         OP(store_mask)(out + j * a->out_row, y, m);
     }
 }
 
-GC_NOINLINE void OP(depthwise_8)(const gc_depthwise *a) { OP(depthwise_body)(8, a); }
-GC_NOINLINE void OP(depthwise_4)(const gc_depthwise *a) { OP(depthwise_body)(4, a); }
+GC_NOINLINE void OP(depthwise_8)(const gc_depthwise *a) {
+    for (ptrdiff_t v = 0; v < a->vectors; v++) OP(depthwise_vector)(8, a, v);
+}
+GC_NOINLINE void OP(depthwise_4)(const gc_depthwise *a) {
+    for (ptrdiff_t v = 0; v < a->vectors; v++) OP(depthwise_vector)(4, a, v);
+}
 #undef DEPTHWISE_CHUNK
 
 /* 3x3, stride 1: one column of vectors at a time, top to bottom, three partial rows rolling along. A

@@ -25,8 +25,11 @@ GC_INLINE void OP(finish_run)(const gc_finish *f, const gc_activation kind) {
     for (ptrdiff_t i = 0; i < f->n; i += LANES, from += LANES) {
         const int n = f->n - i < LANES ? (int)(f->n - i) : LANES;
         const M m = OP(mask)(gc_window_bits(0, n, LANES));
-        V x = OP(load_mask)(from, m);
-        if (residual) {
+        V x = n == LANES ? OP(load)(from) : OP(load_mask)(from, m);
+        if (residual && plain && f->residual_stride == size) {
+            x += OP(load_mask)((const real *)residual, m);
+            residual += n * size;
+        } else if (residual) {
             real added[LANES];
             OP(load_row)(added, residual, f->residual_stride, n, f->dtype);
             x += OP(load_mask)(added, m);
@@ -34,7 +37,10 @@ GC_INLINE void OP(finish_run)(const gc_finish *f, const gc_activation kind) {
         }
         x = OP(activate)(x, kind, (real)f->parameter);
         if (plain && f->to_stride == size) {
-            OP(store_mask)((real *)to, x, m);
+            if (n == LANES)
+                OP(store)((real *)to, x);
+            else
+                OP(store_mask)((real *)to, x, m);
 #if REAL_IS_FLOAT
         } else if (n == LANES && f->dtype == GC_F16 && f->to_stride == size) {
             f32_store_f16((uint16_t *)to, x);
@@ -63,4 +69,10 @@ static void OP(finish)(const gc_finish *f) {
         case GC_HARDSWISH: OP(finish_run)(f, GC_HARDSWISH); break;
         case GC_GELU: OP(finish_run)(f, GC_GELU); break;
     }
+}
+
+static void OP(zip)(void *to, const void *even, const void *odd) {
+    const V a = OP(load)((const real *)even), b = OP(load)((const real *)odd);
+    OP(store)((real *)to, OP(zip_low)(a, b));
+    OP(store)((real *)to + LANES, OP(zip_high)(a, b));
 }

@@ -25,6 +25,7 @@ static const gc_kernels OP(table) = {
     .pack_rows = OP(pack_rows),
     .pack_rows_by_2 = OP(pack_rows_by_2),
     .pack_rows_by_4 = OP(pack_rows_by_4),
+    .zip = OP(zip),
     .finish = OP(finish),
     .depthwise_8 = OP(depthwise_8),
     .depthwise_4 = OP(depthwise_4),

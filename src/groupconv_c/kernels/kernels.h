@@ -70,15 +70,15 @@ typedef struct gc_depthwise_chunk {
     int rows;
 } gc_depthwise_chunk;
 
-/* depthwise_8, depthwise_4: that many output rows x one vector of columns of one channel.
+/* depthwise_8, depthwise_4: that many output rows x `vectors` vectors of columns of one channel.
  *   out[j][q] = clamp(init + sum over chunks, their rows r and columns s of
  *       weight[chunk.weight + r*chunk.weight_row + s*weight_column]
  *       * plane[chunk.plane + (j + r)*pitch + columns[s] + q] + residual[j][q])
- * nrows <= 8 or 4 rows are stored, under store_bits, the last one of them under last_bits. */
+ * nrows <= 8 or 4 rows are stored; of the last vector the lanes store_bits, in the last row last_bits. */
 typedef struct gc_depthwise {
     const void *plane;
     const gc_depthwise_chunk *chunks;
-    ptrdiff_t nchunks, pitch;
+    ptrdiff_t nchunks, pitch, vectors;
     const ptrdiff_t *columns;
     const void *weight;
     ptrdiff_t weight_column;
@@ -174,6 +174,8 @@ typedef struct gc_kernels {
     void (*pack_rows)(const gc_rows *);
     void (*pack_rows_by_2)(const gc_rows *);
     void (*pack_rows_by_4)(const gc_rows *);
+    /* One vector of each, in turn: to[2i], to[2i + 1] = even[i], odd[i]. */
+    void (*zip)(void *to, const void *even, const void *odd);
     void (*finish)(const gc_finish *);
     void (*depthwise_8)(const gc_depthwise *);
     void (*depthwise_4)(const gc_depthwise *);

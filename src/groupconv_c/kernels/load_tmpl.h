@@ -53,20 +53,27 @@ static void OP(load_row)(void *restrict to_, const void *restrict from_, ptrdiff
     for (ptrdiff_t i = 0; i < n; i++) memcpy(to + i, from + i * stride, sizeof(real));
 }
 
-/* One padded row of reals that lie side by side: edges come as zero lanes of masked loads. */
-GC_INLINE void OP(pack_row)(real *restrict to, const real *restrict from, ptrdiff_t first,
-                            ptrdiff_t last, ptrdiff_t n) {
-    from -= first; /* lane i of the row is from[i] where first <= i < last */
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        V x;
-        if (i >= first && i + LANES <= last)
-            x = OP(load)(from + i);
-        else
-            x = OP(load_mask)(from + i, OP(mask)(gc_window_bits(first - i, last - i, LANES)));
-        if (i + LANES <= n)
-            OP(store)(to + i, x);
-        else
-            OP(store_mask)(to + i, x, OP(mask)(gc_window_bits(0, n - i, LANES)));
+/* Columns of vectors are the outer loop of all that follows, so that masks are made once: rows come
+ * from the first-level cache either way. Edges are the zero lanes of masked loads. */
+static void OP(pack_contiguous)(const gc_rows *a) {
+    for (ptrdiff_t i = 0; i < a->n; i += LANES) {
+        /* lane l is element i + l of the row: from[i + l - first] where that exists */
+        const real *from = (const real *)a->from + i - a->first;
+        real *to = (real *)a->to[0] + i;
+        const ptrdiff_t step = a->from_row;
+        if (i >= a->first && i + LANES <= a->last && i + LANES <= a->n) {
+            for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch) {
+                OP(store)(to, OP(load)(from));
+                from = (const real *)((const char *)from + step);
+            }
+            continue;
+        }
+        const M in = OP(mask)(gc_window_bits(a->first - i, a->last - i, LANES));
+        const M out = OP(mask)(gc_window_bits(0, a->n - i, LANES));
+        for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch) {
+            OP(store_mask)(to, OP(load_mask)(from, in), out);
+            from = (const real *)((const char *)from + step);
+        }
     }
 }
 
@@ -74,8 +81,7 @@ static void OP(pack_rows)(const gc_rows *a) {
     const char *from = a->from;
     real *to = a->to[0];
     if (a->stride == (ptrdiff_t)sizeof(real) && (a->dtype == GC_F32 || a->dtype == GC_F64)) {
-        for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch, from += a->from_row)
-            OP(pack_row)(to, (const real *)from, a->first, a->last, a->n);
+        OP(pack_contiguous)(a);
         return;
     }
     for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch, from += a->from_row) {
@@ -85,42 +91,47 @@ static void OP(pack_rows)(const gc_rows *a) {
     }
 }
 
-/* Vector number i of a row whose elements first..last-1 exist; zeros elsewhere. */
-GC_INLINE V OP(load_between)(const real *from, ptrdiff_t at, ptrdiff_t first, ptrdiff_t last) {
-    if (at >= first && at + LANES <= last) return OP(load)(from + at);
-    return OP(load_mask)(from + at, OP(mask)(gc_window_bits(first - at, last - at, LANES)));
+#define PACK_BY(N)                                                                                \
+    static void OP(pack_rows_by_##N)(const gc_rows *a) {                                          \
+        for (ptrdiff_t i = 0; i < a->n; i += LANES) {                                             \
+            const real *from = (const real *)a->from + N * i;                                     \
+            const int whole = N * i >= a->first && N * (i + LANES) <= a->last;                    \
+            const M out = OP(mask)(gc_window_bits(0, a->n - i, LANES));                           \
+            M in[N];                                                                              \
+            for (int p = 0; p < N; p++)                                                           \
+                in[p] = OP(mask)(gc_window_bits(a->first - N * i - p * LANES,                     \
+                                                a->last - N * i - p * LANES, LANES));             \
+            for (ptrdiff_t j = 0; j < a->rows; j++) {                                             \
+                V x[N];                                                                           \
+                GC_UNROLL(4)                                                                      \
+                for (int p = 0; p < N; p++)                                                       \
+                    x[p] = whole ? OP(load)(from + p * LANES)                                     \
+                                 : OP(load_mask)(from + p * LANES, in[p]);                        \
+                OP(split_##N)(x);                                                                 \
+                GC_UNROLL(4)                                                                      \
+                for (int p = 0; p < N; p++)                                                       \
+                    OP(store_mask)((real *)a->to[p] + j * a->pitch + i, x[p], out);               \
+                from = (const real *)((const char *)from + a->from_row);                          \
+            }                                                                                     \
+        }                                                                                         \
+    }
+
+/* Elements of n vectors by their residue modulo n. */
+GC_INLINE void OP(split_2)(V *x) {
+    const V even = OP(even)(x[0], x[1]);
+    x[1] = OP(odd)(x[0], x[1]);
+    x[0] = even;
 }
 
-static void OP(pack_rows_by_2)(const gc_rows *a) {
-    for (ptrdiff_t j = 0; j < a->rows; j++) {
-        const real *const from = (const real *)((const char *)a->from + j * a->from_row);
-        real *const to0 = (real *)a->to[0] + j * a->pitch, *const to1 = (real *)a->to[1] + j * a->pitch;
-        for (ptrdiff_t i = 0; i < a->n; i += LANES) {
-            const V x = OP(load_between)(from, 2 * i, a->first, a->last);
-            const V y = OP(load_between)(from, 2 * i + LANES, a->first, a->last);
-            const M m = OP(mask)(gc_window_bits(0, a->n - i, LANES));
-            OP(store_mask)(to0 + i, OP(even)(x, y), m);
-            OP(store_mask)(to1 + i, OP(odd)(x, y), m);
-        }
-    }
+GC_INLINE void OP(split_4)(V *x) {
+    const V even0 = OP(even)(x[0], x[1]), even1 = OP(even)(x[2], x[3]);
+    const V odd0 = OP(odd)(x[0], x[1]), odd1 = OP(odd)(x[2], x[3]);
+    x[0] = OP(even)(even0, even1);
+    x[1] = OP(even)(odd0, odd1);
+    x[2] = OP(odd)(even0, even1);
+    x[3] = OP(odd)(odd0, odd1);
 }
 
-static void OP(pack_rows_by_4)(const gc_rows *a) {
-    for (ptrdiff_t j = 0; j < a->rows; j++) {
-        const real *const from = (const real *)((const char *)a->from + j * a->from_row);
-        const ptrdiff_t row = j * a->pitch;
-        for (ptrdiff_t i = 0; i < a->n; i += LANES) {
-            V x[4];
-            GC_UNROLL(4)
-            for (int p = 0; p < 4; p++)
-                x[p] = OP(load_between)(from, 4 * i + p * LANES, a->first, a->last);
-            const V even0 = OP(even)(x[0], x[1]), even1 = OP(even)(x[2], x[3]);
-            const V odd0 = OP(odd)(x[0], x[1]), odd1 = OP(odd)(x[2], x[3]);
-            const M m = OP(mask)(gc_window_bits(0, a->n - i, LANES));
-            OP(store_mask)((real *)a->to[0] + row + i, OP(even)(even0, even1), m);
-            OP(store_mask)((real *)a->to[1] + row + i, OP(even)(odd0, odd1), m);
-            OP(store_mask)((real *)a->to[2] + row + i, OP(odd)(even0, even1), m);
-            OP(store_mask)((real *)a->to[3] + row + i, OP(odd)(odd0, odd1), m);
-        }
-    }
-}
+PACK_BY(2)
+PACK_BY(4)
+#undef PACK_BY
