@@ -1,20 +1,28 @@
-"""Builds the one extension module. Everything else about the package is in pyproject.toml."""
+"""Builds the one extension module, and gives the C sources a place in the package.
+
+Everything else about the package is in pyproject.toml. Environment variables:
+
+GROUPCONV_REQUIRE_OPENMP=1   a compiler without OpenMP is an error instead of a warning
+GROUPCONV_WERROR=1           warnings of the C compiler are errors
+"""
 
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
 import warnings
 
+import Cython  # noqa: F401  (without it, setuptools would look for a C file in place of _core.pyx)
 import numpy
-from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 HERE = pathlib.Path(__file__).parent
-SOURCES = "src/groupconv_c"
+C_CORE = "src/groupconv_c"
+C_PACKAGE = "groupconv.csrc"
+FLAGS = ["-std=gnu11", "-O2", "-ffp-contract=off", "-fvisibility=hidden"]
+WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wvla"]
 OPENMP_PROBE = """
 #include <omp.h>
 int main(void) {
@@ -26,18 +34,17 @@ int main(void) {
 """
 
 
-def version():
-    text = (HERE / "pyproject.toml").read_text()
-    return re.search(r'^version = "(.+)"', text, re.MULTILINE).group(1)
+def core_files(pattern):
+    """Paths of the C core's files, from the root, as setuptools wants them."""
+    return sorted(path.relative_to(HERE).as_posix() for path in (HERE / C_CORE).rglob(pattern))
 
 
 def openmp_works(compiler):
     """Whether a program with -fopenmp compiles, links and runs."""
     with tempfile.TemporaryDirectory() as folder:
-        source = pathlib.Path(folder, "probe.c")
+        source, program = pathlib.Path(folder, "probe.c"), pathlib.Path(folder, "probe")
         source.write_text(OPENMP_PROBE)
-        program = str(pathlib.Path(folder, "probe"))
-        command = [*compiler, "-fopenmp", str(source), "-o", program]
+        command = [*compiler, "-fopenmp", str(source), "-o", str(program)]
         try:
             subprocess.run(command, check=True, capture_output=True)
             subprocess.run([program], check=True, capture_output=True, timeout=20)
@@ -46,64 +53,70 @@ def openmp_works(compiler):
     return True
 
 
+def openmp_flags(compiler):
+    """Return the flags that OpenMP takes: none, with a warning or an error, where it is missing."""
+    if openmp_works(compiler):
+        return ["-fopenmp"]
+    missing = "no OpenMP here (a program with -fopenmp does not compile, link and run)"
+    if os.environ.get("GROUPCONV_REQUIRE_OPENMP") == "1":
+        sys.exit(f"groupconv: GROUPCONV_REQUIRE_OPENMP=1, but {missing}")
+    warnings.warn(f"groupconv: {missing}; building for one thread", stacklevel=2)
+    return []
+
+
 class Build(build_ext):
-    """Adds OpenMP where the compiler has it and the warnings that CI turns into errors."""
+    """Adds OpenMP where the compiler has it, and holds the C core to our warnings."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.cython_c_in_temp = True  # the sources stay free of generated ones
 
     def build_extensions(self):
-        flags = ["-std=gnu11", "-O2", "-ffp-contract=off", "-fvisibility=hidden"]
-        flags += ["-Wall", "-Wextra", "-Wshadow", "-Wvla"]
-        if os.environ.get("GROUPCONV_WERROR") == "1":
-            flags.append("-Werror")
-        link = []
-        if openmp_works(self.compiler.compiler_so[:1]):
-            flags.append("-fopenmp")
-            link.append("-fopenmp")
-        elif os.environ.get("GROUPCONV_REQUIRE_OPENMP") == "1":
-            sys.exit("groupconv: GROUPCONV_REQUIRE_OPENMP=1, but a program with -fopenmp does not "
-                     "compile, link and run here")
-        else:
-            warnings.warn("groupconv: no OpenMP here (a program with -fopenmp does not compile, link "
-                          "and run); building for one thread", stacklevel=1)
-        core = {os.path.abspath(path) for path in C_SOURCES}
+        openmp = openmp_flags(self.compiler.compiler_so)
+        strict = ["-Werror"] if os.environ.get("GROUPCONV_WERROR") == "1" else []
+        ours = {os.path.abspath(path) for path in core_files("*.c")}
         compile_one = self.compiler._compile
 
-        def compile_with_flags(obj, src, ext, cc_args, extra, pp_opts):
-            # Cython's own output is not held to our warnings
-            ours = os.path.abspath(src) in core
-            mine = flags if ours else [f for f in flags if not f.startswith("-W")]
-            compile_one(obj, src, ext, cc_args, [*mine, *extra], pp_opts)
+        def compile_with_flags(obj, source, ext, arguments, extra, options):
+            # what Cython writes is not held to our warnings
+            held = [*WARNINGS, *strict] if os.path.abspath(source) in ours else []
+            flags = [*FLAGS, *openmp, *held, *extra]
+            compile_one(obj, source, ext, arguments, flags, options)
 
         self.compiler._compile = compile_with_flags
+        version = self.distribution.get_version()
         for extension in self.extensions:
-            extension.extra_link_args += link
+            extension.define_macros.append(("GC_VERSION", f'"{version}"'))
+            extension.extra_link_args += openmp
         super().build_extensions()
 
 
-C_SOURCES = sorted(str(p.relative_to(HERE)) for p in (HERE / SOURCES).rglob("*.c"))
-HEADERS = sorted(str(p.relative_to(HERE)) for p in (HERE / SOURCES).rglob("*.h"))
-
 core = Extension(
     "groupconv._core",
-    sources=["groupconv/_core.pyx", *C_SOURCES],
-    depends=HEADERS,
-    include_dirs=[SOURCES, numpy.get_include()],
-    define_macros=[
-        ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
-        ("GC_VERSION", f'"{version()}"'),
-    ],
+    sources=["groupconv/_core.pyx", *core_files("*.c")],
+    depends=core_files("*.h"),
+    include_dirs=[C_CORE, numpy.get_include()],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
     libraries=["m"],
 )
+core.cython_directives = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+}
+
+c_folders = {pathlib.PurePath(path).parent for path in core_files("*.[ch]")}
+c_packages = [".".join((C_PACKAGE, *f.relative_to(C_CORE).parts)) for f in sorted(c_folders)]
 
 setup(
-    ext_modules=cythonize(
-        core,
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": False,
-            "wraparound": False,
-            "cdivision": True,
-            "initializedcheck": False,
-        },
-    ),
+    ext_modules=[core],
     cmdclass={"build_ext": Build},
+    packages=[*find_packages(include=["groupconv", "groupconv.*"]), *c_packages],
+    package_dir={C_PACKAGE: C_CORE},
+    package_data={
+        "groupconv": ["py.typed", "*.pyi"],
+        **{package: ["*.c", "*.h"] for package in c_packages},
+    },
 )

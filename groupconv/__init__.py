@@ -14,6 +14,7 @@ groups connects.
 from groupconv import grad
 from groupconv._config import show_config
 from groupconv._core import version
+from groupconv._include import get_include, get_sources
 from groupconv._threads import get_num_threads, num_threads, set_num_threads
 from groupconv.connections import connections, valid_groups
 from groupconv.functional import (
@@ -50,7 +51,9 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "get_include",
     "get_num_threads",
+    "get_sources",
     "grad",
     "num_threads",
     "set_num_threads",

@@ -119,6 +119,65 @@ cdef class PreparedWeight:
         free(self.data)
 
 
+# Large outputs live in blocks that are used again when their arrays are gone: fresh pages from the
+# system cost more than many a convolution. At most POOL_BLOCKS unused blocks are kept, the GIL their lock.
+cdef enum:
+    POOL_BLOCKS = 3
+    POOL_SMALLEST = 1 << 20
+    POOL_LARGEST = 1 << 26
+cdef void *_pool_data[POOL_BLOCKS]
+cdef size_t _pool_size[POOL_BLOCKS]
+cdef int _pool_oldest = 0
+
+
+cdef class _Block:
+    """Memory of one output; goes back to the pool when no array uses it any more."""
+    cdef void *data
+    cdef size_t size
+
+    def __dealloc__(self):
+        global _pool_oldest
+        cdef int i
+        for i in range(POOL_BLOCKS):
+            if _pool_data[i] == NULL:
+                _pool_data[i], _pool_size[i] = self.data, self.size
+                return
+        i = _pool_oldest
+        _pool_oldest = (i + 1) % POOL_BLOCKS
+        free(_pool_data[i])
+        _pool_data[i], _pool_size[i] = self.data, self.size
+
+
+cdef _Block _take_block(size_t size):
+    cdef _Block block = _Block.__new__(_Block)
+    cdef int i
+    for i in range(POOL_BLOCKS):
+        if _pool_data[i] != NULL and size <= _pool_size[i] <= size + size // 4:
+            block.data, block.size = _pool_data[i], _pool_size[i]
+            _pool_data[i] = NULL
+            return block
+    block.data, block.size = gc_aligned_alloc(size), size
+    if block.data == NULL:
+        raise MemoryError(f"no memory for an output of {size} bytes")
+    return block
+
+
+cdef object _empty(tuple shape, cnp.dtype dtype):
+    """A fresh C-contiguous array."""
+    cdef _Shape sizes = _Shape(shape)
+    cdef size_t nbytes = dtype.itemsize
+    cdef _Block block
+    cdef cnp.ndarray out
+    for size in shape:
+        nbytes *= <size_t>size
+    if nbytes < POOL_SMALLEST or nbytes > POOL_LARGEST:
+        return cnp.PyArray_EMPTY(len(shape), sizes.sizes, dtype.type_num, 0)
+    block = _take_block(nbytes)
+    out = cnp.PyArray_SimpleNewFromData(len(shape), sizes.sizes, dtype.type_num, block.data)
+    cnp.set_array_base(out, block)
+    return out
+
+
 cdef class Plan:
     """A problem with everything decided: algorithm, instruction set, tiling. Immutable."""
     cdef gc_plan *plan
@@ -213,13 +272,10 @@ cdef class Plan:
 
     def empty_output(self):
         """An array of the output's shape and memory order."""
-        cdef object out
         if not self.channels_last:
-            return cnp.PyArray_EMPTY(len(self.output_shape), _Shape(self.output_shape).sizes,
-                                     self.storage.type_num, 0)
+            return _empty(self.output_shape, self.storage)
         shape = self.output_shape
-        out = np.empty((shape[0], *shape[2:], shape[1]), self.storage)
-        return np.moveaxis(out, -1, 1)
+        return np.moveaxis(_empty((shape[0], *shape[2:], shape[1]), self.storage), -1, 1)
 
     def prepare(self, cnp.ndarray weight, int threads=1):
         """The weight in this plan's form, or None when it is read in place."""

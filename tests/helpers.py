@@ -1,4 +1,4 @@
-"""Problems, memory layouts with NaN guards, and the rounding bound: what the numerical tests share."""
+"""What the numerical tests share: problems, memory layouts with NaN guards, the rounding bound."""
 
 from __future__ import annotations
 
@@ -162,12 +162,22 @@ def gradient(name: str, ndim: int, of: str) -> Callable[..., Any]:
 
 
 def algorithms(call: Callable[..., Any], *operands: Any, **arguments: Any) -> list[str]:
-    """Names of the algorithms that can do this call, as the error for an unknown name lists them."""
+    """Names of the algorithms that can do this call, as the error for an unknown name lists them.
+
+    ``auto``, which stands for one of them, is left out.
+    """
     try:
         call(*operands, **arguments, algorithm="no such algorithm")
     except ValueError as error:
-        return str(error).rpartition(": ")[2].split(", ")
+        names = str(error).rpartition(": ")[2].split(", ")
+        assert names[0] == "auto"
+        return names[1:]
     raise AssertionError("an unknown algorithm was accepted")
+
+
+def is_winograd(algorithm: str) -> bool:
+    """Tell the algorithms whose error has another bound, tested in test_winograd."""
+    return algorithm.startswith("winograd")
 
 
 # --- rounding -----------------------------------------------------------------------------------
@@ -225,6 +235,10 @@ def assert_within(
             f"{np.flatnonzero(finite)[worst]} is {got[worst]:.9g}, exactly {want[worst]:.9g}; "
             f"largest error {measured:.3g} units, {units:g} allowed"
         )
+
+
+# Where Winograd's algorithm may have been chosen, with its larger error: see test_winograd.
+WINOGRAD_UNITS = 1024
 
 
 def units_for(*taps: int) -> int:

@@ -12,11 +12,12 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import groupconv
 from groupconv import _core, reference
@@ -68,6 +69,14 @@ def arguments(*texts: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     cli.add_arguments(parser)
     return parser.parse_args(texts)
+
+
+@pytest.fixture(autouse=True)
+def threads_of_pytorch() -> Iterator[None]:
+    """PyTorch races with as many threads as it is told, and keeps them."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -192,8 +201,9 @@ def test_drawn_arrays_repeat() -> None:
     first, again, other = draw(layer), draw(layer), draw(layer, seed=8)
     np.testing.assert_array_equal(first.grad_output, again.grad_output)
     assert not np.array_equal(first.input, other.input)
-    assert first.bias is None
+    assert first.grad_output.shape == layer.output
     assert draw(parse(TINY["conv2d"])).bias.shape == (9,)
+    assert draw(parse(TINY["float64"])).weight.dtype == np.float64
 
 
 def test_installed_peers_agree() -> None:
@@ -321,6 +331,21 @@ def test_gate(known_floor: floor.Floor) -> None:
     assert result.errors["coarse"] == pytest.approx(5e-4, rel=1e-3)
     assert not result.within_gate("coarse")
     assert result.fastest_peer == "right"
+
+
+def test_everybody_gets_the_same_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Recording(FakePeer):
+        def build(self, layer: Layer, arrays: Any, threads: int) -> peers.Contender:
+            seen.append((threads, groupconv.get_num_threads()))
+            return super().build(layer, arrays, threads)
+
+    limits = floor.Floor(threads=3)
+    monkeypatch.setattr(limits, "seconds", lambda layer: 1.0)
+    monkeypatch.setattr(limits, "bound", lambda layer: "memory")
+    layer_race.race_layer(parse(TINY["conv2d"]), [Recording("peer")], limits, 0.001)
+    assert seen == [(3, 3)]
 
 
 def test_our_own_answers_keep_the_stricter_gate(
@@ -466,19 +491,17 @@ def test_command_without_peers_and_with_json_on_stdout(capsys: pytest.CaptureFix
     assert "depthwise/mobilenetv2.7" in printed.err
 
 
-def test_command_sets_our_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_passes_threads_and_seconds_on(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def record(layer: Layer, racing: Any, limits: floor.Floor, seconds: float) -> layer_race.Result:
-        seen.append((groupconv.get_num_threads(), limits.threads, seconds))
+        seen.append((limits.threads, seconds))
         return result_of(TINY["conv2d"], groupconv=0.002)
 
     monkeypatch.setattr(cli, "race_layer", record)
-    before = groupconv.get_num_threads()
     options = ("--only", "mobilenetv2.7", "--peers", "", "--threads", "3", "--seconds", "0.5")
     assert cli.run(arguments(*options)) == cli.EXIT_OK
-    assert seen == [(3, 3, 0.5)]
-    assert groupconv.get_num_threads() == before
+    assert seen == [(3, 0.5)]
 
 
 def test_command_fails_when_we_do(

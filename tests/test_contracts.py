@@ -1,4 +1,4 @@
-"""What holds beside the numbers: the same bits however the work is cut, and nothing else touched."""
+"""What holds beside the numbers: the same bits however the work is cut, nothing else touched."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def forward_calls(case: Case, layout: str):
     x, w, b = case.arrays()
     x = place(x, layout)
     conv = function("conv", case.ndim)
-    for name in algorithms(conv, x, w, b, **case.arguments):
+    for name in ["auto", *algorithms(conv, x, w, b, **case.arguments)]:
         yield name, x, lambda x, name=name: conv(x, w, b, **case.arguments, algorithm=name)
     _, w, b = case.transposed_arrays()
     transposed = function("conv_transpose", case.ndim)
@@ -64,7 +64,9 @@ def test_threads_do_not_change_a_bit_of_a_weight_gradient(case: Case) -> None:
     for threads in (2, 3, 7):
         with gc.num_threads(threads):
             assert_same_bits(by_weight(x, w.shape, g, **case.arguments), alone, f"{threads=}")
-    assert_same_bits(gradient("conv", case.ndim, "bias")(g), g.sum((0, *range(2, g.ndim)), "f8").astype("f4"))
+    assert_same_bits(
+        gradient("conv", case.ndim, "bias")(g), g.sum((0, *range(2, g.ndim)), "f8").astype("f4")
+    )
 
 
 @each_layout
@@ -72,7 +74,7 @@ def test_threads_do_not_change_a_bit_of_a_weight_gradient(case: Case) -> None:
 def test_the_batch_does_not_change_a_bit(case: Case, layout: str) -> None:
     for name, x, call in forward_calls(case, layout):
         whole = call(x)
-        for images in (slice(0, 1), slice(4, 5), slice(0, 2), slice(1, 4), slice(None, None, -2)):
+        for images in (slice(0, 1), slice(4, 5), slice(0, 2), slice(1, 4), slice(0, None, 2)):
             assert_same_bits(call(x[images]), whole[images], f"for images {images}: {name}")
 
 

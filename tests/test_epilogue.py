@@ -8,6 +8,7 @@ from helpers import (
     FLOATS,
     HALVES,
     LAYOUTS,
+    WINOGRAD_UNITS,
     Case,
     algorithms,
     assert_within,
@@ -15,6 +16,7 @@ from helpers import (
     finfo,
     function,
     guarded,
+    is_winograd,
     place,
     units_for,
 )
@@ -68,7 +70,9 @@ def test_accuracy(activation: object, dtype: np.dtype) -> None:
     )
 
 
-@pytest.mark.parametrize("activation", ["relu", "relu6", "leaky_relu", ("leaky_relu", 0.2)], ids=str)
+@pytest.mark.parametrize(
+    "activation", ["relu", "relu6", "leaky_relu", ("leaky_relu", 0.2)], ids=str
+)
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_piecewise_linear_ones_are_exact(activation: object, dtype: np.dtype) -> None:
     x = samples(dtype)
@@ -137,7 +141,11 @@ def test_every_algorithm(case: Case, activation: object) -> None:
     """conv + bias + residual + activation, the output between guards."""
     shape = (case.batch, case.out_channels, *case.out_size)
     conv = function("conv", case.ndim)
-    for dtype, layout in (("float32", "contiguous"), ("float32", "channels_last"), ("float64", "slice")):
+    for dtype, layout in (
+        ("float32", "contiguous"),
+        ("float32", "channels_last"),
+        ("float64", "slice"),
+    ):
         x, w, b = case.arrays(dtype)
         residual = case.draw("residual", shape, dtype)
         arguments = {**case.arguments, "residual": place(residual, layout)}
@@ -145,7 +153,7 @@ def test_every_algorithm(case: Case, activation: object) -> None:
         for name in algorithms(conv, x, w, b, **arguments):
             with guarded(shape, dtype, layout) as out:
                 conv(x, w, b, **arguments, activation=activation, algorithm=name, out=out)
-            terms = 1024 if name == "winograd" else units_for(*w.shape[1:])
+            terms = WINOGRAD_UNITS if is_winograd(name) else units_for(*w.shape[1:])
             assert_activated(out, reference.conv, (x, w, b), arguments, activation, terms)
 
 
@@ -165,9 +173,8 @@ def test_transposed(activation: object) -> None:
             with guarded(shape, "float32") as out:
                 conv_transpose(x, w, b, **arguments, activation=activation, algorithm=name, out=out)
             operands, terms = (x, w, b), units_for(case.in_per_group, *case.kernel)
-            assert_activated(
-                out, reference.conv_transpose, operands, arguments, activation, terms
-            )
+            terms = WINOGRAD_UNITS if is_winograd(name) else terms
+            assert_activated(out, reference.conv_transpose, operands, arguments, activation, terms)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -1,8 +1,8 @@
-"""Convolutions in one, two and three dimensions against the reference, for sizes around every edge."""
+"""Convolutions in one, two and three dimensions against the reference, around every edge."""
 
 from __future__ import annotations
 
-import itertools
+from itertools import filterfalse, product
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from helpers import (
     exact,
     function,
     guarded,
+    is_winograd,
     kind,
     place,
     units_for,
@@ -56,7 +57,9 @@ def test_rows_of_every_width(width: int, algorithm: str, dtype: np.dtype) -> Non
 @pytest.mark.parametrize("width", range(1, 36))
 def test_depthwise_rows_of_every_width(width: int, dtype: np.dtype) -> None:
     for height, kernel, stride in ((1, 3, 1), (6, 3, 1), (7, 5, 1), (9, 3, 2), (4, 7, 2)):
-        case = Case((height, width), (kernel, kernel), 3, batch=1, stride=stride, padding=kernel // 2)
+        case = Case(
+            (height, width), (kernel, kernel), 3, batch=1, stride=stride, padding=kernel // 2
+        )
         check_conv(case, dtype)
 
 
@@ -133,7 +136,7 @@ def test_padding_modes(ndim: int, name: str, mode: str) -> None:
 def test_named_padding(ndim: int, padding: str) -> None:
     if padding == "causal" and ndim > 1:  # refused, as test_errors shows
         padding = [(2, 1)] * ndim
-    for stride, dilation, kernel in itertools.product((1, 2, 3), (1, 2), (1, 2, 3)):
+    for stride, dilation, kernel in product((1, 2, 3), (1, 2), (1, 2, 3)):
         case = Case((8, 7, 9)[:ndim], (kernel,) * ndim, 2, 2, 3, batch=1)
         check_conv(case.but(padding=padding, stride=stride, dilation=dilation))
 
@@ -257,7 +260,7 @@ def test_every_algorithm(case: Case, dtype: np.dtype, layout: str) -> None:
     names = algorithms(conv, place(x, layout), w, b, **case.arguments)
     assert {"direct", "reference"} <= set(names)
     for name in names:
-        if name != "winograd":  # its bound is another: test_winograd
+        if not is_winograd(name):
             check_conv(case, dtype, layout, algorithm=name)
 
 
@@ -276,6 +279,14 @@ LAYERS = {
     "wav2vec2-positional": Case((50,), (128,), 4, 12, 12, batch=1, padding=64),
     "mamba-causal": Case((64,), (4,), 96, batch=2, padding="causal"),
     "x3d-depthwise": Case((4, 20, 20), (3, 3, 3), 12, batch=1, padding=1),
+    "deeplab-dilated": Case((33, 33), (3, 3), 1, 24, 12, batch=1, padding=12, dilation=12),
+    "unet-last": Case((130, 150), (3, 3), 1, 12, 3, batch=1, padding=1),
+    "unet-float64-boxes": Case((82, 65), (3, 3), 1, 40, 5, batch=1, stride=2, padding=1),
+    "wavenet": Case((9000,), (2,), 1, 8, 8, batch=1, dilation=64, padding="causal"),
+    "speech-encoder": Case((16000,), (16,), 1, 1, 12, batch=1, stride=8, padding=4),
+    "large-image-depthwise": Case((300, 310), (5, 5), 2, batch=1, padding=2),
+    "wide-pointwise": Case((5, 7), (1, 1), 1, 700, 130, batch=1),
+    "video": Case((9, 40, 43), (3, 3, 3), 1, 8, 4, batch=1, padding=1),
     "r3d-stem": Case((4, 24, 24), (3, 7, 7), 1, 3, 8, batch=1, stride=(1, 2, 2), padding=(1, 3, 3)),
 }
 
@@ -289,6 +300,6 @@ def test_layers_of_networks(name: str, dtype: np.dtype) -> None:
     want = exact(reference.conv, x, w, b, **case.arguments)
     bound = reference.error_bound(reference.conv, x, w, b, **case.arguments)
     conv = function("conv", case.ndim)
-    for algorithm in set(algorithms(conv, x, w, b, **case.arguments)) - {"winograd"}:
+    for algorithm in filterfalse(is_winograd, algorithms(conv, x, w, b, **case.arguments)):
         got = conv(x, w, b, **case.arguments, algorithm=algorithm)
         assert_within(got, want, bound, units_for(*w.shape[1:]))

@@ -8,6 +8,7 @@ from helpers import (
     FLOATS,
     KINDS,
     LAYOUTS,
+    WINOGRAD_UNITS,
     Case,
     assert_within,
     exact,
@@ -39,7 +40,8 @@ def check_input(case: Case, dtype: object = "float32", layout: str = "contiguous
     operands = (case.input_shape, w, g)
     want = exact(reference.conv_input, *operands, **case.arguments)
     bound = reference.error_bound(reference.conv_input, *operands, **case.arguments)
-    assert_within(got, want, bound)
+    wide = case.out_per_group >= 8 and case.kernel in ((3, 3), (5, 5)) and case.stride == 1
+    assert_within(got, want, bound, WINOGRAD_UNITS if wide else 64)
 
 
 def check_weight(case: Case, dtype: object = "float32", layout: str = "contiguous") -> None:
@@ -65,18 +67,14 @@ def check_transposed(case: Case, dtype: object = "float32", layout: str = "conti
             x.shape, w, place(g, layout), **arguments, out=out
         )
     want = exact(reference.conv_transpose_input, x.shape, w, g, **arguments)
-    bound = reference.error_bound(
-        reference.conv_transpose_input, x.shape, w, g, **arguments
-    )
+    bound = reference.error_bound(reference.conv_transpose_input, x.shape, w, g, **arguments)
     assert_within(out, want, bound, units_for(case.out_per_group, *case.kernel))
     with guarded(w.shape, dtype, layout) as out:
         gradient("conv_transpose", case.ndim, "weight")(
             place(x, layout), w.shape, place(g, layout), **arguments, out=out
         )
     want = exact(reference.conv_transpose_weight, x, w.shape, g, **arguments)
-    bound = reference.error_bound(
-        reference.conv_transpose_weight, x, w.shape, g, **arguments
-    )
+    bound = reference.error_bound(reference.conv_transpose_weight, x, w.shape, g, **arguments)
     assert_within(out, want, bound, units_for(case.batch, *case.size))
 
 
@@ -280,13 +278,37 @@ def test_weight_over_long_batches(batch: int) -> None:
         check_weight(case, "float64")
 
 
+# Planes too large for one cache block: they are cut into boxes, of which the last is partial.
+SEVERAL_BOXES = [
+    Case((1387,), (3,), 1, 64, 5, batch=1),
+    Case((2500,), (4,), 1, 33, 3, stride=2, dilation=3, padding=2),
+    Case((82, 65), (3, 3), 2, 19, 5, stride=2, padding=1, dilation=3),
+    Case((74, 60), (5, 4), 1, 40, 3, batch=1, stride=(2, 1), padding=2),
+    Case((150, 131), (3, 3), 3, 9, 2, batch=1, padding=1),
+    Case((260, 250), (3, 3), 2, batch=1, padding=1),
+    Case((11, 40, 43), (2, 3, 3), 1, 10, 2, batch=1, padding=1),
+]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("case", SEVERAL_BOXES, ids=str)
+def test_weight_in_several_boxes(case: Case, dtype: np.dtype) -> None:
+    check_weight(case, dtype)
+
+
+@pytest.mark.parametrize("case", SEVERAL_BOXES, ids=str)
+def test_input_in_several_boxes(case: Case) -> None:
+    case = case.but(in_per_group=case.out_per_group, out_per_group=case.in_per_group)
+    check_input(case, "float64")
+
+
 def dot(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.vdot(a.astype(np.longdouble), b.astype(np.longdouble)))
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_adjoint_identities(seed: int) -> None:
-    """<conv(x, w), g> = <x, conv_input(w, g)> = <w, conv_weight(x, g)>, and the transposed three."""
+    """<conv(x, w), g> = <x, conv_input(w, g)> = <w, conv_weight(x, g)>, and so transposed."""
     rng = np.random.default_rng(seed)
     ndim = 1 + seed % 3
     case = Case(

@@ -80,9 +80,7 @@ def test_transposed_and_gradients(axis: int, stride: int) -> None:
     out = sparse((case.batch, 4, *case.transposed_out_size), axis)
     gc.conv_transpose2d(spread(x, axis), w, b, **case.transposed_arguments, out=out)
     want = reference.conv_transpose(x, w, b, **case.transposed_arguments)
-    bound = reference.error_bound(
-        reference.conv_transpose, x, w, b, **case.transposed_arguments
-    )
+    bound = reference.error_bound(reference.conv_transpose, x, w, b, **case.transposed_arguments)
     assert_within(out, want, bound)
 
     x, w, _ = case.arrays()

@@ -48,9 +48,7 @@ def test_scatter_is_the_loop_nest(case: Case) -> None:
     loops = reference.conv_transpose_by_loops(x, w, b, **case.transposed_arguments)
     assert loops.shape == (case.batch, case.out_channels, *case.transposed_out_size)
     taps = reference.conv_transpose(x, w, b, **case.transposed_arguments)
-    bound = reference.error_bound(
-        reference.conv_transpose, x, w, b, **case.transposed_arguments
-    )
+    bound = reference.error_bound(reference.conv_transpose, x, w, b, **case.transposed_arguments)
     assert (abs(loops - taps) <= 64 * 2.0**-53 * bound).all()
 
 
@@ -105,7 +103,9 @@ def numerical_gradient(loss, array: np.ndarray) -> np.ndarray:
     return gradient
 
 
-@pytest.mark.parametrize("case", [c for c in SMALL if c.in_channels * c.out_channels < 100], ids=str)
+@pytest.mark.parametrize(
+    "case", [c for c in SMALL if c.in_channels * c.out_channels < 100], ids=str
+)
 def test_gradients_are_derivatives(case: Case) -> None:
     x, w, b = case.arrays("float64")
     arguments = case.arguments

@@ -84,9 +84,10 @@ def _draw_markers(axes: Axes, shown: Sequence[Result]) -> None:
     names = dict.fromkeys(name for result in shown for name in result.timings if not is_ours(name))
     for name, marker in zip(names, _MARKERS * math.ceil(len(names) / len(_MARKERS)), strict=False):
         points = [
-            (result.seconds(result.fastest_peer) / result.seconds(name), row)
+            (timings[result.fastest_peer].median / timings[name].median, row)
             for row, result in enumerate(shown)
-            if result.within_gate(name) and name in result.timings
+            if result.fastest_peer and name in (timings := result.timings)
+            if result.within_gate(name)
         ]
         if points:
             label = name.replace("_channels_last", " channels_last")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+import groupconv
 from groupconv.bench.arrays import Arrays, draw
 from groupconv.bench.floor import Floor
-from groupconv.bench.peers import OURS, Contender, Peer
+from groupconv.bench.peers import OURS, Peer
 from groupconv.bench.quiet import quiet_stdout
 from groupconv.bench.suite import Layer
 from groupconv.bench.timing import Timing, race
@@ -100,35 +101,38 @@ def race_layer(layer: Layer, peers: Sequence[Peer], floor: Floor, seconds: float
     Result
         A contender that raises or computes something else loses the layer, not the race.
     """
-    threads = floor.threads
     arrays = draw(layer)
-    truth = float64_truth(layer, arrays, threads)
-    running: dict[str, Contender] = {}
+    truth = float64_truth(layer, arrays, floor.threads)
+    with quiet_stdout(), groupconv.num_threads(floor.threads):
+        running, errors, failures = _enter(layer, peers, arrays, truth, floor.threads)
+        timings = race(running, seconds, floor.threads)
+    return Result(layer, timings, errors, failures, floor.seconds(layer), floor.bound(layer))
+
+
+def _enter(
+    layer: Layer,
+    peers: Sequence[Peer],
+    arrays: Arrays,
+    truth: np.ndarray[Any, Any],
+    threads: int,
+) -> tuple[dict[str, Callable[[], Any]], dict[str, float], dict[str, str]]:
+    """Build and check every contender: those that may run, errors of answers, failures."""
+    running: dict[str, Callable[[], Any]] = {}
     errors: dict[str, float] = {}
     failures: dict[str, str] = {}
     for peer in (*peers, *OURS):
         if not peer.accepts(layer):
             continue
         try:
-            with quiet_stdout():
-                contender, answer = _build(peer, layer, arrays, threads)
-            errors[peer.name] = relative_error(answer, truth)
-            limit = GATE if is_ours(peer.name) else TOLERATED
-            if not errors[peer.name] <= limit:  # so put, a NaN fails
-                raise ValueError(f"wrong by {errors[peer.name]:.2g} of the largest output")
-            running[peer.name] = contender
+            contender = peer.build(layer, arrays, threads)
+            answer = np.asarray(contender.read(contender.run()))
+            errors[peer.name] = error = relative_error(answer, truth)
+            if not error <= (GATE if is_ours(peer.name) else TOLERATED):  # so put, a NaN fails
+                raise ValueError(f"wrong by {error:.2g} of the largest output")
+            running[peer.name] = contender.run
         except Exception as error:  # whatever a library may throw
             failures[peer.name] = f"{type(error).__name__}: {error}".splitlines()[0]
-    with quiet_stdout():
-        timings = race({name: each.run for name, each in running.items()}, seconds, threads)
-    return Result(layer, timings, errors, failures, floor.seconds(layer), floor.bound(layer))
-
-
-def _build(
-    peer: Peer, layer: Layer, arrays: Arrays, threads: int
-) -> tuple[Contender, np.ndarray[Any, Any]]:
-    contender = peer.build(layer, arrays, threads)
-    return contender, np.asarray(contender.read(contender.run()))
+    return running, errors, failures
 
 
 def relative_error(answer: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> float:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,7 @@ class Layer:
         arrays = math.prod(self.input), math.prod(self.weight), math.prod(self.output)
         return sum(arrays) * np.dtype(self.dtype).itemsize
 
-    def arguments(self) -> dict[str, int | tuple[int, ...]]:
+    def arguments(self) -> dict[str, Any]:
         """Keyword arguments of the operation, without its arrays."""
         arguments = {
             "stride": self.stride,
@@ -207,8 +208,8 @@ def parse(line: str) -> Layer:
     """
     label, op, input, weight, *rest = line.split()
     family, _, name = label.partition("/")
-    shapes = [tuple(map(int, text.split("x"))) for text in (input, weight)]
-    ndim = len(shapes[0]) - 2
+    input_shape, weight_shape = (tuple(map(int, text.split("x"))) for text in (input, weight))
+    ndim = len(input_shape) - 2
     given: dict[str, tuple[int, ...]] = {}
     dtype = "float32"
     for text in rest:
@@ -227,7 +228,8 @@ def parse(line: str) -> Layer:
         family,
         name,
         op,
-        *shapes,
+        input_shape,
+        weight_shape,
         stride=per_axis("stride", 1),
         padding=per_axis("padding", 0),
         dilation=per_axis("dilation", 1),

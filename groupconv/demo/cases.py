@@ -58,7 +58,16 @@ def _run() -> Iterator[Case]:
 
 def table(cases: list[Case]) -> str:
     """Lay the cases out as lines of text."""
-    heads = ("channels", "groups", "kind", "weight", "weights", "of dense", "an output reads", "result")
+    heads = (
+        "channels",
+        "groups",
+        "kind",
+        "weight",
+        "weights",
+        "of dense",
+        "an output reads",
+        "result",
+    )
     rows = [
         (
             f"{case.in_channels} -> {case.out_channels}",

@@ -23,9 +23,10 @@ except ModuleNotFoundError as error:
     ) from error
 
 _WHEEL = "rapidocr-onnxruntime"
-# Sizes the networks were trained with: the detector's least side and the multiple its strides ask
-# for; the height of a line; the width the direction network looks at.
-_DETECTOR_SIDE, _DETECTOR_MULTIPLE = 736, 32
+# The detector sees pictures enlarged so that the shorter side has this many pixels, unless the
+# longer one would have too many; its strides ask for a multiple.
+_SHORTER_SIDE, _LONGER_SIDE, _MULTIPLE = 736, 2000, 32
+# Height of a line, and the width of it that the direction network looks at.
 _LINE_HEIGHT, _DIRECTION_WIDTH = 48, 192
 _PERHAPS_TURNED = 0.5
 _LEAST_CONFIDENCE = 0.5
@@ -111,7 +112,7 @@ class Reader:
 
     def _detect(self, image: Array) -> list[Box]:
         size = image.shape[:2]
-        scale = max(1.0, _DETECTOR_SIDE / min(size))
+        scale = min(max(1.0, _SHORTER_SIDE / min(size)), _LONGER_SIDE / max(size))
         height, width = (_multiple(length * scale) for length in size)
         (probability,) = self.networks["detection"](_batch(resize(image, (height, width))))
         back = size[0] / height, size[1] / width
@@ -127,7 +128,7 @@ class Reader:
 
 
 def _multiple(length: float) -> int:
-    return max(1, round(length / _DETECTOR_MULTIPLE)) * _DETECTOR_MULTIPLE
+    return max(1, round(length / _MULTIPLE)) * _MULTIPLE
 
 
 def _batch(image: Array) -> Array:

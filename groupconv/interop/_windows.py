@@ -78,6 +78,9 @@ class Axis:
     def cuts(self, chunks: Sequence[int], multiple: int = 1) -> tuple[int, ...]:
         """Sizes of the output's pieces that follow the input's chunks.
 
+        Pieces are at least two positions and a dilation long: in shorter ones an algorithm may find
+        a problem of fewer dimensions, or no two outputs that share an input, and go another way.
+
         Parameters
         ----------
         chunks : sequence of int
@@ -88,14 +91,14 @@ class Axis:
         Returns
         -------
         tuple of int
-            At least 1 each, their sum the output's size; fewer than chunks where those are small.
+            Their sum is the output's size; there are fewer than chunks where those are small.
         """
+        least = max(2, self.dilation)
         bounds, position = [0], 0
         for chunk in chunks[:-1]:
             position += chunk
-            bound = self._output_near(position)
-            bound = round(bound / multiple) * multiple
-            if bounds[-1] < bound < self.out_size:
+            bound = round(self._output_near(position) / multiple) * multiple
+            if bounds[-1] + least <= bound <= self.out_size - least:
                 bounds.append(bound)
         bounds.append(self.out_size)
         return tuple(end - begin for begin, end in itertools.pairwise(bounds))

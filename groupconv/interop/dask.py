@@ -9,9 +9,12 @@ follow the input's:
   are merged away, so a dense convolution (``groups=1``) has all its channels in one chunk;
 - along space, each task reading the cells around its own that the kernel reaches.
 
-The result has the same bits as one call on the whole array in C order. The algorithm is therefore
-chosen once, for the whole problem, and every task uses that one; pieces of space begin where the
-algorithm's own tiles do. Give ``algorithm=`` to choose it yourself.
+The result has the same bits as one call on the whole array in C order, where all workers have the
+instruction set of the process that makes the graph. The algorithm is therefore chosen once, for the
+whole problem, and every task uses that one; pieces of space begin where the algorithm's own tiles
+do. Give ``algorithm=`` to choose it yourself. One exception: around an infinity or NaN Winograd's
+algorithm computes directly, as far as its blocks reach, and those end with the pieces; finite
+outputs nearby may differ in their last bits.
 
 Each task computes with one thread, since a Dask worker runs as many tasks at once as it has
 threads; ``threads=`` changes that for workers that keep their cores idle otherwise.

@@ -51,10 +51,10 @@ def scatter(
     values, weight = split(values, 1, groups), split(weight, 0, groups)
     result = np.zeros((len(values), groups, weight.shape[2], *size), values.dtype)
     for r in np.ndindex(weight.shape[3:]):
-        reached = tuple(
+        reached = [
             slice(tap * gap, tap * gap + count * step, step)
             for tap, gap, count, step in zip(r, gaps, values.shape[3:], steps, strict=True)
-        )
+        ]
         products = einsum("ngc...,gck->ngk...", values, weight[(..., *r)])
         with np.errstate(invalid="ignore", over="ignore"):
             result[(..., *reached)] += products

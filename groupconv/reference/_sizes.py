@@ -46,22 +46,22 @@ def padding_pairs(
     list of (int, int)
     """
     spans = span(kernel, dilation)
-    if padding == "valid":
-        return [(0, 0) for _ in kernel]
-    if padding == "causal":
-        return [(extent - 1, 0) for extent in spans]
-    if padding == "same":
-        totals = [
-            max(0, (-(-size // step) - 1) * step + extent - size)
-            for size, step, extent in zip(
-                input_size, per_axis(stride, len(kernel)), spans, strict=True
-            )
-        ]
-        return [(total // 2, total - total // 2) for total in totals]
-    if isinstance(padding, str):
-        raise ValueError(f"padding must be 'valid', 'same', 'causal' or numbers, got {padding!r}")
-    cells = [padding] * len(kernel) if np.ndim(padding) == 0 else per_axis(padding, len(kernel))
-    return [(cell, cell) if np.ndim(cell) == 0 else tuple(cell) for cell in cells]
+    match padding:
+        case "valid":
+            return [(0, 0) for _ in kernel]
+        case "causal":
+            return [(extent - 1, 0) for extent in spans]
+        case "same":
+            steps = per_axis(stride, len(kernel))
+            totals = [
+                max(0, (-(-size // step) - 1) * step + extent - size)
+                for size, step, extent in zip(input_size, steps, spans, strict=True)
+            ]
+            return [(total // 2, total - total // 2) for total in totals]
+        case str():
+            raise ValueError(f"padding must be numbers or a known name, got {padding!r}")
+    ends = per_axis(padding, len(kernel))
+    return [(end, end) if np.ndim(end) == 0 else tuple(end) for end in ends]
 
 
 def output_size(

@@ -149,7 +149,7 @@ def conv_transpose_input(
         Shape of the input, ``(N, C, *spatial)`` or ``(C, *spatial)``.
     weight : array ``(C, K / groups, *kernel)``
     grad_output : array ``(N, K, *out)`` or ``(K, *out)``
-        ``dy``; its size tells ``output_padding``, which is taken for symmetry only.
+        ``dy``.
     stride, padding, output_padding, groups, dilation
         Those of the forward call.
 
@@ -162,7 +162,9 @@ def conv_transpose_input(
     if dy.ndim < w.ndim:
         where = (stride, padding, output_padding, groups, dilation)
         return conv_transpose_input((1, *input_size), w, dy[None], *where)[0]
-    windows = _gradient_windows(dy, input_size[2:], w.shape[2:], stride, padding, dilation)
+    windows = _gradient_windows(
+        dy, input_size[2:], w.shape[2:], stride, padding, output_padding, dilation
+    )
     i, r = "xyz"[:ndim], "rst"[:ndim]
     sums = einsum(f"ngk{i}{r},gck{r}->ngc{i}", split(windows, 1, groups), split(w, 0, groups))
     return join(sums, 1)
@@ -192,7 +194,7 @@ def conv_transpose_weight(
     weight_size : sequence of int
         Shape of the weight, ``(C, K / groups, *kernel)``.
     grad_output : array ``(N, K, *out)`` or ``(K, *out)``
-        ``dy``; its size tells ``output_padding``, which is taken for symmetry only.
+        ``dy``.
     stride, padding, output_padding, groups, dilation
         Those of the forward call.
 
@@ -204,7 +206,9 @@ def conv_transpose_weight(
     ndim = len(weight_size) - 2
     if x.ndim < len(weight_size):
         x, dy = x[None], dy[None]
-    windows = _gradient_windows(dy, x.shape[2:], weight_size[2:], stride, padding, dilation)
+    windows = _gradient_windows(
+        dy, x.shape[2:], weight_size[2:], stride, padding, output_padding, dilation
+    )
     i, r = "xyz"[:ndim], "rst"[:ndim]
     sums = einsum(f"ngk{i}{r},ngc{i}->gck{r}", split(windows, 1, groups), split(x, 1, groups))
     return join(sums, 0)
@@ -219,12 +223,17 @@ def _gradient_windows(
     kernel: Sequence[int],
     stride: PerAxis,
     padding: Padding,
+    output_padding: PerAxis,
     dilation: PerAxis,
 ) -> Array:
     """View ``(N, K, *input, *kernel)`` of the output gradients that each input position adds to.
 
     ``output_padding`` may leave room for more windows than there are inputs; they are dropped.
     """
+    where = (stride, padding, output_padding, dilation)
+    out_size = transposed_output_size(input_size, kernel, *where)
+    if grad_output.shape[2:] != out_size:
+        raise ValueError(f"grad_output must have size {out_size}, got {grad_output.shape[2:]}")
     padded = pad(grad_output, padding_pairs(padding, input_size, kernel))
     windows = windows_of(padded, kernel, stride, dilation)
     return windows[(slice(None), slice(None), *map(slice, input_size))]

@@ -84,7 +84,8 @@ typedef struct gc_arrays {
 
 typedef struct gc_plan gc_plan;
 
-/* `algorithm`: NULL or "auto" for the one with the smallest predicted time, or a name. */
+/* `algorithm`: NULL or "auto" for the one with the smallest predicted time, a name, or the beginning of
+ * names ("winograd" for "winograd_4x4" and its like). */
 gc_status gc_plan_create(const gc_problem *problem, const char *algorithm, gc_plan **plan);
 void gc_plan_destroy(gc_plan *plan);
 

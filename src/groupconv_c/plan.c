@@ -35,11 +35,20 @@ static gc_status try_algorithm(gc_plan *plan, const gc_algorithm *algorithm) {
     return status;
 }
 
-/* The accepted algorithm of smallest predicted time; of equals the earlier in the list. */
-static gc_status choose(gc_plan *plan) {
+/* Whether an algorithm's name is `family` or begins with it and an underscore. */
+static int belongs(const gc_algorithm *algorithm, const char *family) {
+    const size_t n = strlen(family);
+    return strncmp(algorithm->name, family, n) == 0 &&
+           (algorithm->name[n] == '\0' || algorithm->name[n] == '_');
+}
+
+/* The accepted algorithm of a family (NULL: of all) of smallest predicted time; of equals the earlier
+ * in the list. No algorithm is left when none accepts. */
+static gc_status choose(gc_plan *plan, const char *family) {
     const gc_algorithm *best = NULL;
     double best_seconds = 0;
     for (int i = 0; i < gc_algorithm_count; i++) {
+        if (family && !belongs(gc_algorithms[i], family)) continue;
         if (gc_algorithms[i]->refuse(plan)) continue;
         const gc_status status = try_algorithm(plan, gc_algorithms[i]);
         if (status != GC_OK) return status;
@@ -66,12 +75,12 @@ static gc_status refuse_name(const gc_plan *plan, const char *name, const char *
 }
 
 static gc_status choose_named(gc_plan *plan, const char *name) {
-    if (name == NULL || strcmp(name, "auto") == 0) return choose(plan);
-    for (int i = 0; i < gc_algorithm_count; i++) {
-        if (strcmp(name, gc_algorithms[i]->name) != 0) continue;
-        const char *why = gc_algorithms[i]->refuse(plan);
-        return why ? refuse_name(plan, name, why) : try_algorithm(plan, gc_algorithms[i]);
-    }
+    if (name == NULL || strcmp(name, "auto") == 0) return choose(plan, NULL);
+    const gc_status status = choose(plan, name);
+    if (status != GC_OK || plan->algorithm) return status;
+    for (int i = 0; i < gc_algorithm_count; i++)
+        if (belongs(gc_algorithms[i], name))
+            return refuse_name(plan, name, gc_algorithms[i]->refuse(plan));
     return refuse_name(plan, name, NULL);
 }
 

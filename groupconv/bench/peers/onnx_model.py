@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from groupconv.bench.arrays import Arrays
 from groupconv.bench.suite import Layer
 
@@ -13,7 +15,7 @@ def serialize(layer: Layer, arrays: Arrays) -> bytes:
     """One Conv or ConvTranspose node from ``x`` to ``y`` with its weights inside."""
     from onnx import helper, numpy_helper
 
-    attributes = {
+    attributes: dict[str, Any] = {
         "group": layer.groups,
         "strides": layer.stride,
         "pads": layer.padding * 2,
@@ -36,4 +38,5 @@ def serialize(layer: Layer, arrays: Arrays) -> bytes:
     )
     opset = helper.make_opsetid("", _OPSET)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
-    return model.SerializeToString()
+    serialized: bytes = model.SerializeToString()
+    return serialized

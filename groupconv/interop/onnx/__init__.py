@@ -7,7 +7,10 @@
 every attribute, and those that real models need where the evaluator's own are slow (poolings,
 ``Resize``, ``GRU``) or wrong (``BatchNormalization`` of versions 9 to 13, ``Softmax`` before 13,
 ``ConvTranspose`` with groups). `OPERATORS` are these alone, for
-``onnx.reference.ReferenceEvaluator(model, new_ops=OPERATORS)``.
+``onnx.reference.ReferenceEvaluator(model, new_ops=list(OPERATORS))``.
+
+With ``fuse=True`` convolutions also do what follows them: batch normalization, scaling, sums and
+activations.
 
 `Backend` and the module's functions follow ``onnx.backend``, so that ONNX's own test runner and
 whatever else expects a backend can be pointed at them.
@@ -16,11 +19,9 @@ whatever else expects a backend can be pointed at them.
 from __future__ import annotations
 
 try:
-    import onnx.reference
-except ImportError as error:
+    from groupconv.interop.onnx._evaluator import OPERATORS, Backend, Evaluator
+except ModuleNotFoundError as error:
     raise ImportError("groupconv.interop.onnx needs ONNX: pip install 'groupconv[onnx]'") from error
-
-from groupconv.interop.onnx._evaluator import OPERATORS, Backend, Evaluator
 
 __all__ = [
     "OPERATORS",

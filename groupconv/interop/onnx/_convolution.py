@@ -23,6 +23,9 @@ from groupconv.interop.onnx._windows import (
 _Array = np.ndarray[Any, Any]
 _MOST_DIMENSIONS = 3
 
+# The domain of convolutions that do more than ONNX's.
+FUSED_DOMAIN = "groupconv"
+
 
 def _check(x: _Array, weight: _Array, kernel_shape: Sequence[int] | None) -> int:
     """Return the number of spatial axes, refusing what the specification or groupconv excludes."""
@@ -34,6 +37,11 @@ def _check(x: _Array, weight: _Array, kernel_shape: Sequence[int] | None) -> int
     if kernel_shape and tuple(kernel_shape) != weight.shape[2:]:
         raise ValueError(f"kernel_shape is {kernel_shape}, but W has shape {weight.shape}")
     return ndim
+
+
+def _activation(name: str | None, parameter: float | None) -> str | tuple[str, float] | None:
+    """Return the argument `activation` of groupconv's functions."""
+    return name if name is None or parameter is None else (name, parameter)
 
 
 class Conv(OpRun):
@@ -48,7 +56,10 @@ class Conv(OpRun):
         x: _Array,
         weight: _Array,
         bias: _Array | None = None,
+        residual: _Array | None = None,
         *,
+        activation: str | None = None,
+        activation_parameter: float | None = None,
         auto_pad: str = "NOTSET",
         dilations: Sequence[int] | None = None,
         group: int = 1,
@@ -63,7 +74,15 @@ class Conv(OpRun):
         padding = window_pads(auto_pad, pads, x.shape[2:], extents, stride)
         return (
             self._convolution(
-                x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=group
+                x,
+                weight,
+                bias,
+                residual,
+                stride=stride,
+                padding=padding,
+                dilation=dilation,
+                groups=group,
+                activation=_activation(activation, activation_parameter),
             ),
         )
 
@@ -80,7 +99,10 @@ class ConvTranspose(OpRun):
         x: _Array,
         weight: _Array,
         bias: _Array | None = None,
+        residual: _Array | None = None,
         *,
+        activation: str | None = None,
+        activation_parameter: float | None = None,
         auto_pad: str = "NOTSET",
         dilations: Sequence[int] | None = None,
         group: int = 1,
@@ -94,54 +116,47 @@ class ConvTranspose(OpRun):
         stride = per_axis(strides, ndim, 1, "strides")
         dilation = per_axis(dilations, ndim, 1, "dilations")
         extra = per_axis(output_padding, ndim, 0, "output_padding")
-        extents = extent(weight.shape[2:], dilation)
+        size, extents = x.shape[2:], extent(weight.shape[2:], dilation)
         full = tuple(
-            (length - 1) * step + span
-            for length, step, span in zip(x.shape[2:], stride, extents, strict=True)
+            (n - 1) * step + span for n, step, span in zip(size, stride, extents, strict=True)
         )
         wanted = tuple(output_shape[-ndim:]) if output_shape else None
         if auto_pad.startswith("SAME") and wanted is None:
-            wanted = tuple(n * step for n, step in zip(x.shape[2:], stride, strict=True))
-        if wanted is None:
-            cut = ((0, 0),) * ndim if auto_pad == "VALID" else explicit_pads(pads, ndim)
-        else:
+            wanted = tuple(n * step for n, step in zip(size, stride, strict=True))
+        if wanted is not None:
             cut = _cut_to(wanted, full, extra, auto_pad)
-        size = wanted or tuple(
-            n + more - sum(ends) for n, more, ends in zip(full, extra, cut, strict=True)
+        elif auto_pad == "VALID":
+            cut = ((0, 0),) * ndim
+        else:
+            cut = explicit_pads(pads, ndim)
+        padding, beyond = _without_extra(cut, full, extra, wanted)
+        _check_beyond(beyond, stride, dilation)
+        return (
+            self._convolution(
+                x,
+                weight,
+                bias,
+                residual,
+                stride=stride,
+                padding=padding,
+                output_padding=beyond,
+                groups=group,
+                dilation=dilation,
+                activation=_activation(activation, activation_parameter),
+            ),
         )
-        return (self._cut(x, weight, bias, full, cut, size, stride, dilation, group),)
 
-    def _cut(
-        self,
-        x: _Array,
-        weight: _Array,
-        bias: _Array | None,
-        full: Axes,
-        cut: Pads,
-        size: Axes,
-        stride: Axes,
-        dilation: Axes,
-        groups: int,
-    ) -> _Array:
-        """Return the cells of the full result from ``cut[axis][0]`` on, `size` of them.
 
-        Cells beyond the full result read no input: nothing but the bias lies there.
-        """
-        padding = tuple(
-            (before, max(0, n - before - wanted))
-            for (before, _), n, wanted in zip(cut, full, size, strict=True)
-        )
-        computed = tuple(n - sum(ends) for n, ends in zip(full, padding, strict=True))
-        beyond = tuple(wanted - n for wanted, n in zip(size, computed, strict=True))
-        arguments = {"stride": stride, "padding": padding, "groups": groups, "dilation": dilation}
-        if all(n < max(s, d) for n, s, d in zip(beyond, stride, dilation, strict=True)):
-            return self._convolution(x, weight, bias, output_padding=beyond, **arguments)
-        y = np.zeros((x.shape[0], weight.shape[1] * groups, *size), x.dtype)
-        if bias is not None:
-            y += bias.reshape(-1, *[1] * len(size))
-        inside = y[(..., *(slice(n) for n in computed))]
-        self._convolution(x, weight, bias, out=inside, **arguments)
-        return y
+class FusedConv(Conv):
+    """A convolution that adds a residual, its fourth input, and applies an activation."""
+
+    op_domain = FUSED_DOMAIN
+
+
+class FusedConvTranspose(ConvTranspose):
+    """A transposed convolution that adds a residual and applies an activation."""
+
+    op_domain = FUSED_DOMAIN
 
 
 def _cut_to(wanted: Axes, full: Axes, extra: Axes, auto_pad: str) -> Pads:
@@ -155,3 +170,24 @@ def _cut_to(wanted: Axes, full: Axes, extra: Axes, auto_pad: str) -> Pads:
         halves(max(0, n + more - size), upper)
         for size, n, more in zip(wanted, full, extra, strict=True)
     )
+
+
+def _without_extra(cut: Pads, full: Axes, extra: Axes, wanted: Axes | None) -> tuple[Pads, Axes]:
+    """Return padding and output padding of which one is zero at the end of every axis.
+
+    ONNX first adds cells and then cuts. Cells beyond the full result read no input.
+    """
+    if wanted is None:
+        wanted = tuple(n + more - sum(ends) for n, more, ends in zip(full, extra, cut, strict=True))
+    ends = [n - before - size for (before, _), n, size in zip(cut, full, wanted, strict=True)]
+    padding = tuple((before, max(0, end)) for (before, _), end in zip(cut, ends, strict=True))
+    return padding, tuple(max(0, -end) for end in ends)
+
+
+def _check_beyond(beyond: Axes, stride: Axes, dilation: Axes) -> None:
+    for more, step, distance in zip(beyond, stride, dilation, strict=True):
+        if more >= max(step, distance):
+            raise ValueError(
+                f"the output has {more} cells more than the input gives; with stride {step} and "
+                f"dilation {distance} there may be {max(step, distance) - 1}"
+            )

@@ -15,7 +15,13 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from groupconv.interop.onnx._activations import HardSigmoid, HardSwish, Sigmoid
-from groupconv.interop.onnx._convolution import Conv, ConvTranspose
+from groupconv.interop.onnx._convolution import (
+    Conv,
+    ConvTranspose,
+    FusedConv,
+    FusedConvTranspose,
+)
+from groupconv.interop.onnx._fusion import fuse as fused
 from groupconv.interop.onnx._normalization import BatchNormalization, LogSoftmax, Softmax
 from groupconv.interop.onnx._pooling import AveragePool, GlobalAveragePool, MaxPool
 from groupconv.interop.onnx._recurrent import GRU
@@ -28,6 +34,8 @@ OPERATORS: tuple[type[OpRun], ...] = (
     ConvTranspose,
     AveragePool,
     BatchNormalization,
+    FusedConv,
+    FusedConvTranspose,
     GlobalAveragePool,
     GRU,
     HardSigmoid,
@@ -52,6 +60,10 @@ class Evaluator(ReferenceEvaluator):
     ----------
     proto : ModelProto, GraphProto, FunctionProto, NodeProto, str or bytes
         What to evaluate; a str is a file's name, bytes are a serialized model.
+    fuse : bool, optional
+        Whether convolutions take over what follows them in a model's main graph: batch
+        normalization, factors and terms per channel, the sum with a value of the same shape, and
+        activations. Results then differ by rounding, and values in between do not exist.
     new_ops : iterable of OpRun classes, optional
         Further operators; they go before groupconv's.
     **options
@@ -70,9 +82,16 @@ class Evaluator(ReferenceEvaluator):
     """
 
     def __init__(
-        self, proto: Any, *, new_ops: Iterable[type[OpRun]] | None = None, **options: Any
+        self,
+        proto: Any,
+        *,
+        fuse: bool = False,
+        new_ops: Iterable[type[OpRun]] | None = None,
+        **options: Any,
     ) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        if fuse:
+            proto = fused(_model(proto))
         super().__init__(proto, new_ops=[*(new_ops or ()), *OPERATORS], **options)
 
     def _init(self) -> None:
@@ -95,6 +114,16 @@ class Evaluator(ReferenceEvaluator):
                 self.seconds[name] += time.perf_counter() - start
 
         return timed
+
+
+def _model(proto: Any) -> onnx.ModelProto:
+    if isinstance(proto, bytes):
+        proto = onnx.load_from_string(proto)
+    elif isinstance(proto, str):
+        proto = onnx.load(proto)
+    if not isinstance(proto, onnx.ModelProto):
+        raise TypeError(f"fuse=True needs a whole model, got {type(proto).__name__}")
+    return proto
 
 
 def _protect(constant: object) -> None:
@@ -131,7 +160,9 @@ class Backend(OnnxBackend):
     """
 
     @classmethod
-    def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> BackendRep:
+    def prepare(
+        cls, model: onnx.ModelProto, device: str = "CPU", *, fuse: bool = False, **kwargs: Any
+    ) -> BackendRep:
         """Check a model and make it ready to run.
 
         Parameters
@@ -139,6 +170,8 @@ class Backend(OnnxBackend):
         model : ModelProto
         device : str, optional
             ``CPU``; no other is supported.
+        fuse : bool, optional
+            As for `Evaluator`.
 
         Returns
         -------
@@ -155,7 +188,7 @@ class Backend(OnnxBackend):
         if not cls.supports_device(device):
             raise RuntimeError(f"groupconv computes on the device CPU, not on {device!r}")
         super().prepare(model, device, **kwargs)
-        return _Prepared(Evaluator(model))
+        return _Prepared(Evaluator(model, fuse=fuse))
 
     @classmethod
     def run_node(

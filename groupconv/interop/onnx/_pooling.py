@@ -101,9 +101,7 @@ class MaxPool(OpRun):
         storage_order: int = 0,
         strides: Sequence[int] | None = None,
     ) -> tuple[_Array, ...]:
-        windows = _windows(
-            x.shape[2:], kernel_shape, auto_pad, ceil_mode, dilations, pads, strides
-        )
+        windows = _windows(x.shape[2:], kernel_shape, auto_pad, ceil_mode, dilations, pads, strides)
         smallest = np.iinfo(x.dtype).min if np.issubdtype(x.dtype, np.integer) else -np.inf
         covered = _pad(x, windows.cover, smallest)
         if len(self.onnx_node.output) == 1:
@@ -119,7 +117,7 @@ def _max_and_where(
     largest = index = None
     for taps in product(*map(range, windows.kernel)):
         cells = tuple(windows.tap(axis, tap) for axis, tap in enumerate(taps))
-        value = covered[(..., *cells)]
+        value = covered[(slice(None), slice(None), *cells)]
         here = _flat_index(cells, windows, size, storage_order)
         if largest is None or index is None:
             largest, index = value.copy(), np.broadcast_to(here, value.shape).copy()
@@ -128,7 +126,8 @@ def _max_and_where(
         better = (value > largest) | ((index < 0) & (here >= 0))
         np.copyto(largest, value, where=better)
         np.copyto(index, here, where=better)
-    assert largest is not None and index is not None
+    assert largest is not None
+    assert index is not None
     planes = np.arange(math.prod(shape[:2])).reshape(*shape[:2], *[1] * len(size))
     return largest, index + planes * math.prod(size)
 
@@ -166,9 +165,7 @@ class AveragePool(OpRun):
         pads: Sequence[int] | None = None,
         strides: Sequence[int] | None = None,
     ) -> tuple[_Array]:
-        windows = _windows(
-            x.shape[2:], kernel_shape, auto_pad, ceil_mode, dilations, pads, strides
-        )
+        windows = _windows(x.shape[2:], kernel_shape, auto_pad, ceil_mode, dilations, pads, strides)
         wide = x.astype(np.result_type(x.dtype, np.float32), copy=False)
         total = _slide(_pad(wide, windows.cover, 0), windows, np.add)
         total /= _cells(windows, x.shape[2:], bool(count_include_pad)).astype(total.dtype)

@@ -55,15 +55,14 @@ class Convolution:
         x: _Array,
         weight: _Array,
         bias: _Array | None,
-        *,
-        out: _Array | None = None,
+        residual: _Array | None,
         **arguments: Any,
     ) -> _Array:
         """Convolve; the arguments are those of the function, hashable, in any one order."""
         dimensions = f"{x.ndim - 2}d"
         if not (is_constant(weight) and (bias is None or is_constant(bias))):
             function = getattr(groupconv, self._function + dimensions)
-            return function(x, weight, bias, out=out, **arguments)
+            return function(x, weight, bias, residual=residual, **arguments)
         layers = self._layers(weight, bias)
         key = tuple(arguments.values())
         layer = layers.get(key)
@@ -73,7 +72,7 @@ class Convolution:
                 layers.clear()
             cls = getattr(groupconv, self._layer + dimensions)
             layer = layers[key] = cls.from_weight(weight, bias, **arguments)
-        return layer(x, out=out)
+        return layer(x, residual)
 
     def _layers(self, weight: _Array, bias: _Array | None) -> dict[tuple[Any, ...], Any]:
         bound = self._bound

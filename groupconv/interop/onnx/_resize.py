@@ -19,28 +19,7 @@ from groupconv.interop.onnx._normalization import opset
 _Array = np.ndarray[Any, Any]
 
 # Until version 10 positions were always those of `asymmetric`, rounded down.
-_COORDINATES = 11
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """How output positions read the input: the attributes of a node."""
-
-    mode: str
-    coordinates: str
-    nearest: str
-    cubic: float
-    exclude_outside: bool
-    antialias: bool
-    outside: float
-
-    def __post_init__(self) -> None:
-        choices = {"mode": (self.mode, ("nearest", *_KERNELS)), "nearest_mode": (
-            self.nearest, tuple(_ROUND)
-        ), "coordinate_transformation_mode": (self.coordinates, _COORDINATE_MODES)}
-        for name, (value, known) in choices.items():
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+_COORDINATES_SINCE = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +32,48 @@ class _Axis:
     scale: float
     roi: tuple[float, float]
 
-
-def _positions(line: _Axis, coordinates: str) -> _Array:
-    """Return where each output position lies on the input axis."""
-    at = np.arange(line.out, dtype=np.float64)
-    length = line.scale * line.size
-    if coordinates == "asymmetric":
-        return at / line.scale
-    if coordinates == "align_corners":
-        return at * (line.size - 1) / (length - 1) if length != 1 else at * 0
-    if coordinates == "tf_crop_and_resize":
-        begin, end = line.roi
-        reach = line.size - 1
-        if length == 1:
-            return at * 0 + 0.5 * (begin + end) * reach
-        return begin * reach + at * (end - begin) * reach / (length - 1)
-    centre = (at + 0.5) / line.scale - 0.5
-    if coordinates == "pytorch_half_pixel" and line.out == 1:
-        return at * 0
-    if coordinates == "half_pixel_symmetric":
-        return centre + line.size / 2 * (1 - line.out / length)
-    return centre
+    @property
+    def length(self) -> float:
+        """The output's size before it was rounded down."""
+        return self.scale * self.size
 
 
-_COORDINATE_MODES = (
-    "half_pixel",
-    "half_pixel_symmetric",
-    "pytorch_half_pixel",
-    "align_corners",
-    "asymmetric",
-    "tf_crop_and_resize",
-)
+def _half_pixel(at: _Array, line: _Axis) -> _Array:
+    return (at + 0.5) / line.scale - 0.5
+
+
+def _half_pixel_symmetric(at: _Array, line: _Axis) -> _Array:
+    return _half_pixel(at, line) + line.size / 2 * (1 - line.out / line.length)
+
+
+def _pytorch_half_pixel(at: _Array, line: _Axis) -> _Array:
+    return _half_pixel(at, line) if line.out > 1 else np.zeros(1)
+
+
+def _align_corners(at: _Array, line: _Axis) -> _Array:
+    return at * (line.size - 1) / (line.length - 1) if line.length != 1 else np.zeros(1)
+
+
+def _asymmetric(at: _Array, line: _Axis) -> _Array:
+    return at / line.scale
+
+
+def _tf_crop_and_resize(at: _Array, line: _Axis) -> _Array:
+    first, last = (corner * (line.size - 1) for corner in line.roi)
+    if line.length == 1:
+        return np.full(1, (first + last) / 2)
+    return first + at * (last - first) / (line.length - 1)
+
+
+# Where each output position lies on the input axis.
+_COORDINATES: dict[str, Callable[[_Array, _Axis], _Array]] = {
+    "half_pixel": _half_pixel,
+    "half_pixel_symmetric": _half_pixel_symmetric,
+    "pytorch_half_pixel": _pytorch_half_pixel,
+    "align_corners": _align_corners,
+    "asymmetric": _asymmetric,
+    "tf_crop_and_resize": _tf_crop_and_resize,
+}
 
 _ROUND: dict[str, Callable[[_Array], _Array]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
@@ -112,9 +102,41 @@ _KERNELS: dict[str, tuple[Callable[[_Array, float], _Array], int]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """How output positions read the input: the attributes of a node."""
+
+    mode: str = "nearest"
+    coordinates: str = "asymmetric"
+    nearest: str = "floor"
+    cubic: float = -0.75
+    exclude_outside: bool = False
+    antialias: bool = False
+    outside: float = 0.0
+
+    def __post_init__(self) -> None:
+        choices = {
+            "mode": (self.mode, ("nearest", *_KERNELS)),
+            "nearest_mode": (self.nearest, _ROUND),
+            "coordinate_transformation_mode": (self.coordinates, _COORDINATES),
+        }
+        for name, (value, known) in choices.items():
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+
+    def positions(self, line: _Axis) -> _Array:
+        """Return where each output position lies on the input axis."""
+        return _COORDINATES[self.coordinates](np.arange(line.out, dtype=np.float64), line)
+
+    def leaves_axis(self, line: _Axis) -> bool:
+        """Tell whether output positions are input positions."""
+        crops = self.coordinates == "tf_crop_and_resize" and line.roi != (0.0, 1.0)
+        return line.scale == 1 and not crops
+
+
 def _table(line: _Axis, rule: _Rule) -> tuple[_Array, _Array]:
     """Return which cells each output position reads, and their weights: both ``(out, taps)``."""
-    at = _positions(line, rule.coordinates)
+    at = rule.positions(line)
     if rule.mode == "nearest":
         cells = _ROUND[rule.nearest](at).astype(np.int64)[:, None]
         weights = np.ones(cells.shape)
@@ -146,19 +168,20 @@ def _resize_axis(x: _Array, line: _Axis, rule: _Rule) -> _Array:
 
 
 def _resize(x: _Array, lines: Sequence[_Axis], rule: _Rule) -> _Array:
-    exact = rule.mode == "nearest" and rule.coordinates != "tf_crop_and_resize"
-    if exact:
-        y = x
-    else:
-        y = x.astype(np.result_type(x.dtype, np.float32), copy=False)
+    lines = [line for line in lines if not rule.leaves_axis(line)]
+    if rule.mode == "nearest" and rule.coordinates != "tf_crop_and_resize":
+        for line in lines:
+            x = _resize_axis(x, line, rule)
+        return x
+    y = x.astype(np.result_type(x.dtype, np.float32), copy=False)
     for line in lines:
         y = _resize_axis(y, line, rule)
     if rule.coordinates == "tf_crop_and_resize":
         for line in lines:
-            at = _positions(line, rule.coordinates)
+            at = rule.positions(line)
             lost = (at < 0) | (at > line.size - 1)
             y[(slice(None),) * line.axis + (lost,)] = rule.outside
-    if not exact and np.issubdtype(x.dtype, np.integer):
+    if np.issubdtype(x.dtype, np.integer):
         limits = np.iinfo(x.dtype)
         y = np.clip(np.rint(y), limits.min, limits.max)
     return y.astype(x.dtype, copy=False)
@@ -172,8 +195,7 @@ def _fitted(size: Sequence[int], wanted: Sequence[int], policy: str) -> list[tup
     choose = {"not_larger": min, "not_smaller": max}.get(policy)
     if choose is None:
         raise ValueError(
-            "keep_aspect_ratio_policy must be stretch, not_larger or not_smaller, "
-            f"got {policy!r}"
+            f"keep_aspect_ratio_policy must be stretch, not_larger or not_smaller, got {policy!r}"
         )
     scale = choose(scales)
     return [(int(np.floor(scale * length + 0.5)), scale) for length in size]
@@ -196,7 +218,7 @@ class Resize(OpRun):
         axes: Sequence[int] | None = None,
         keep_aspect_ratio_policy: str = "stretch",
     ) -> tuple[_Array]:
-        if opset(self) < _COORDINATES:
+        if opset(self) < _COORDINATES_SINCE:
             inputs = (None, *inputs)
             coordinate_transformation_mode, nearest_mode = "asymmetric", "floor"
         roi, scales, sizes = (
@@ -225,7 +247,7 @@ def _lines(
     sizes: _Array | None,
     policy: str,
 ) -> list[_Axis]:
-    """Return the axes whose positions change, last ones first: they are the cheapest to shrink."""
+    """Return the axes in the order of the attribute `axes`."""
     size = [x.shape[axis] for axis in where]
     if (scales is None) == (sizes is None):
         raise ValueError("Resize takes either scales or sizes, got both or none")
@@ -241,11 +263,10 @@ def _lines(
     region = [(0.0, 1.0)] * count
     if roi is not None and roi.size == 2 * count:
         region = [(float(roi[i]), float(roi[count + i])) for i in range(count)]
-    lines = [
+    return [
         _Axis(axis, length, out, scale, crop)
         for axis, length, (out, scale), crop in zip(where, size, target, region, strict=True)
     ]
-    return [line for line in reversed(lines) if line.scale != 1 or line.roi != (0.0, 1.0)]
 
 
 class Upsample(OpRun):
@@ -256,6 +277,6 @@ class Upsample(OpRun):
     ) -> tuple[_Array]:
         if scales is None:
             scales = np.asarray(old["scales"])
-        rule = _Rule(mode, "asymmetric", "floor", -0.75, False, False, 0.0)
+        rule = _Rule(mode)
         lines = _lines(x, range(x.ndim), None, scales, None, "stretch")
         return (_resize(x, lines, rule),)

@@ -1,8 +1,8 @@
 """Modules that change class in place: the same object with another ``forward``.
 
-An accelerated module is the object it was, with its parameters, hooks, names and place in the model. Only
-its class is new: a subclass of the one it had, so that ``isinstance`` holds as before, and made on the
-spot, so that any module can be served.
+An accelerated module is the object it was, with its parameters, hooks, names and place in the
+model. Only its class is new: a subclass of the one it had, so that ``isinstance`` holds as
+before, and made on the spot, so that any module can be served.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from weakref import WeakValueDictionary
 from torch import nn
 
 STATE = "_groupconv"
-"""Name of the one attribute that a changed module has more than before."""
+"""Name of the attribute that a changed module has more than before."""
+NOTE = "_groupconv_note"
+"""Name of another, of some convolutions: why they are not fused with anything."""
 
 _made: WeakValueDictionary[tuple[type, type], type] = WeakValueDictionary()
 
@@ -49,7 +51,9 @@ def _subclass(mixin: type, original: type[nn.Module]) -> type:
             "__doc__": original.__doc__,
             "_original": original,
         }
-        made = _made.setdefault((mixin, original), type(original.__name__, (mixin, original), names))
+        made = _made.setdefault(
+            (mixin, original), type(original.__name__, (mixin, original), names)
+        )
     return made
 
 
@@ -63,7 +67,8 @@ def change_back(module: nn.Module) -> None:
     """Undo `change`."""
     assert isinstance(module, Changed)
     module.__class__ = module._original
-    object.__delattr__(module, STATE)
+    for name in (STATE, NOTE):
+        module.__dict__.pop(name, None)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_PLAIN = (bool, int, float, str, type(None), torch.dtype, torch.device)
+
 
 def close(expected: Any, result: Any) -> bool:
-    """Compare tensors, or tuples, lists and mappings of them.
+    """Compare tensors, or tuples, lists, mappings and dataclasses of them.
 
-    Two tensors are close when they have one shape and dtype and their distance in the Euclidean norm
-    is at most the square root of the dtype's rounding unit, relative to `expected`: another order of
-    additions stays far below, even through many layers, and another computation far above.
+    Two tensors are close when they have one shape and dtype and their distance in the Euclidean
+    norm is at most the square root of the dtype's rounding unit, relative to `expected`: another
+    order of additions stays far below, even through many layers, and another computation far
+    above.
     """
     if isinstance(expected, Tensor):
         return isinstance(result, Tensor) and _close_tensors(expected, result)
@@ -27,7 +31,10 @@ def close(expected: Any, result: Any) -> bool:
         )
     if isinstance(expected, tuple | list):
         return len(expected) == len(result) and all(map(close, expected, result))
-    return bool(expected == result)
+    if dataclasses.is_dataclass(expected):
+        names = [field.name for field in dataclasses.fields(expected)]
+        return all(close(getattr(expected, name), getattr(result, name)) for name in names)
+    return isinstance(expected, _PLAIN) and bool(expected == result)
 
 
 def _close_tensors(expected: Tensor, result: Tensor) -> bool:

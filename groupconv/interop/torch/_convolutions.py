@@ -43,7 +43,7 @@ class Accelerated(Changed):
         if way is Route.DIRECT and watched and output_padding is None:
             memo: Memo = self.__dict__[STATE]
             return memo.get(options_of(self), watched, prepare, self)(input)
-        geometry = geometry_of(*options_of(self))
+        geometry = geometry_for(way, *options_of(self))
         if output_padding is not None:
             geometry = geometry._replace(output_padding=tuple(output_padding))
         return convolve(way, input, self.weight, self.bias, geometry)
@@ -109,7 +109,6 @@ def options_of(module: Any) -> tuple[Any, ...]:
     )
 
 
-@functools.lru_cache(maxsize=1024)
 def geometry_of(
     stride: tuple[int, ...],
     padding: tuple[int, ...] | str,
@@ -131,6 +130,14 @@ def geometry_of(
             pairs = [(p, p) for p in padding]
     flat = tuple(p for pair in pairs for p in pair)
     return Geometry(stride, flat, output_padding, dilation, groups, padding_mode, transposed)
+
+
+_known_geometry = functools.lru_cache(maxsize=1024)(geometry_of)
+
+
+def geometry_for(way: Route, *options: Any) -> Geometry:
+    """Return `geometry_of` the options; from memory, unless a compiler reads along."""
+    return geometry_of(*options) if way is Route.OPERATOR else _known_geometry(*options)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor, nn
+
 import groupconv
-import torch.nn.functional as F
 from groupconv._arguments import Activation
 from groupconv._arrays import Array
+from groupconv._calls import BoundedCache
 from groupconv.interop.torch._convolutions import (
     arguments_of,
     arrays_of,
@@ -16,11 +18,13 @@ from groupconv.interop.torch._convolutions import (
     watched_tensors,
 )
 from groupconv.interop.torch._operators import Geometry
+from groupconv.interop.torch._padding import PaddingFunction, pad
 from groupconv.interop.torch._prepared import Memo, Prepared
 from groupconv.interop.torch._routes import Route, route
 from groupconv.interop.torch._steps import TORCH_FUNCTIONS
 from groupconv.interop.torch._tensors import array_of
-from torch import Tensor, nn
+
+PADDINGS_KEPT = 4
 
 
 class FusedConvolution(nn.Module):
@@ -37,7 +41,7 @@ class FusedConvolution(nn.Module):
         Batch normalisation by running statistics.
     activation : str, tuple or None
         As groupconv names it.
-    padding : tuple of int
+    padding : tuple of int or PaddingFunction
         Zeros around the input, last dimension first, as ``torch.nn.functional.pad`` takes them.
     """
 
@@ -46,7 +50,7 @@ class FusedConvolution(nn.Module):
         convolution: nn.Module,
         norm: nn.Module | None,
         activation: Activation,
-        padding: tuple[int, ...],
+        padding: tuple[int, ...] | PaddingFunction,
     ) -> None:
         super().__init__()
         # As plain attributes: registered, they would be listed a second time.
@@ -66,34 +70,35 @@ class FusedConvolution(nn.Module):
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
         """Compute all steps."""
         watched = watched_tensors(self._convolution)
-        if watched is not None and route(input, watched) is Route.DIRECT:
-            if residual is None or residual.dtype is input.dtype:
+        alike = residual is None or residual.dtype is input.dtype
+        if watched is not None and alike and route(input, watched) is Route.DIRECT:
+            options, padding = options_of(self._convolution), self._padding
+            if isinstance(padding, PaddingFunction):
+                padding = padding.amounts(input, options)
+            if padding is not None:
                 try:
-                    return self._prepared(watched)(input, residual)
+                    return self._operands(options, watched).padded(padding)(input, residual)
                 except (TypeError, ValueError):
                     # A residual that broadcasts, or a wrong input: the steps accept or refuse it.
                     pass
         return self._in_steps(input, residual)
 
-    def _prepared(self, watched: tuple[Tensor | None, ...]) -> Prepared:
-        norm, options = self._norm, options_of(self._convolution)
+    def _operands(self, options: tuple[Any, ...], watched: tuple[Tensor | None, ...]) -> _Operands:
+        norm = self._norm
         if norm is None:
-            return self._memo.get(options, watched, self._prepare)
-        options = (options, norm.eps)
+            return self._memo.get(options, watched, self._fold)
         statistics = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-        return self._memo.get(options, watched + statistics, self._prepare)
+        return self._memo.get((options, norm.eps), watched + statistics, self._fold)
 
-    def _prepare(self) -> Prepared:
+    def _fold(self) -> _Operands:
         geometry = geometry_of(*options_of(self._convolution))
-        geometry = geometry._replace(padding=_with_zeros(geometry, self._padding))
         weight, bias = arrays_of(self._convolution)
         if self._norm is not None:
             weight, bias = _folded(geometry, weight, bias, self._norm)
-        return Prepared(arguments_of(geometry, self._activation), weight, bias)
+        return _Operands(geometry, self._activation, weight, bias)
 
     def _in_steps(self, input: Tensor, residual: Tensor | None) -> Tensor:
-        result = F.pad(input, self._padding) if self._padding else input
-        result = self._convolution(result)
+        result = self._convolution(pad(input, self._padding))
         if self._norm is not None:
             result = self._norm(result)
         if residual is not None:
@@ -104,6 +109,28 @@ class FusedConvolution(nn.Module):
             return TORCH_FUNCTIONS[self._activation](result)
         name, parameter = self._activation
         return TORCH_FUNCTIONS[name](result, parameter)
+
+
+class _Operands:
+    """Weight and bias with the batch normalisation folded in, for any padding."""
+
+    def __init__(
+        self, geometry: Geometry, activation: Activation, weight: Array, bias: Array | None
+    ) -> None:
+        self._geometry = geometry
+        self._activation = activation
+        self._weight, self._bias = weight, bias
+        self._prepared: BoundedCache[Prepared] = BoundedCache(PADDINGS_KEPT)
+
+    def padded(self, amounts: tuple[int, ...]) -> Prepared:
+        """Return the convolution of inputs with these zeros around them."""
+        prepared = self._prepared.get(amounts)
+        if prepared is None:
+            geometry = self._geometry._replace(padding=_with_zeros(self._geometry, amounts))
+            arguments = arguments_of(geometry, self._activation)
+            prepared = Prepared(arguments, self._weight, self._bias)
+            self._prepared.keep(amounts, prepared)
+        return prepared
 
 
 def _with_zeros(geometry: Geometry, amounts: tuple[int, ...]) -> tuple[int, ...]:

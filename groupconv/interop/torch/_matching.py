@@ -11,11 +11,13 @@ it will not exist any more.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch.fx import Graph, Node
 
 from groupconv._arguments import Activation
 from groupconv.interop.torch._convolutions import FORWARD, Accelerated
+from groupconv.interop.torch._padding import PaddingFunction
 from groupconv.interop.torch._steps import (
     Modules,
     activation_of,
@@ -24,6 +26,7 @@ from groupconv.interop.torch._steps import (
     is_slice,
     may_overwrite,
     other_summand,
+    padding_function,
     zero_padding,
 )
 from groupconv.interop.torch._tracing import is_watched
@@ -38,7 +41,7 @@ class Match:
     """The last step that it replaces."""
     steps: list[Node] = field(default_factory=list)
     """The steps that it replaces one after the other, up to `last` or the slices before it."""
-    padding: tuple[int, ...] = ()
+    padding: tuple[int, ...] | PaddingFunction = ()
     norm: Node | None = None
     addition: Node | None = None
     residual: Node | None = None
@@ -63,10 +66,11 @@ def find_matches(graph: Graph, modules: Modules) -> list[Match]:
     taken: set[Node] = set()
     matches = []
     for node in graph.nodes:
-        if not isinstance(modules.get(node), Accelerated) or len(node.args) != 1 or node.kwargs:
+        called = node.op == "call_module" and isinstance(modules[node], Accelerated)
+        if not called or len(node.args) != 1 or node.kwargs:
             continue
         match = _longest(node, modules, order, taken)
-        if match.steps != [node]:
+        if match.last is not node or match.padding:
             matches.append(match)
             taken.update(match.steps)
     return matches
@@ -93,7 +97,7 @@ def _follow(node: Node, modules: Modules, taken: set[Node], with_residual: bool)
     current, skipped = node, []
     while len(current.users) == 1:
         (reader,) = current.users
-        if reader in taken or reader in modules and is_watched(modules[reader]):
+        if reader in taken or (reader in modules and is_watched(modules[reader])):
             break
         if is_identity(reader, modules):
             skipped.append(reader)
@@ -139,10 +143,15 @@ def _take_padding(match: Match, modules: Modules, taken: set[Node]) -> None:
         return
     if not isinstance(module, FORWARD) or module.padding_mode != "zeros":
         return
-    amounts = zero_padding(before, modules)
-    watched = before in modules and is_watched(modules[before])
-    if amounts is not None and len(amounts) <= 2 * len(module.kernel_size) and not watched:
-        match.padding = amounts
+    if before in modules and is_watched(modules[before]):
+        return
+    padding: Any = zero_padding(before, modules)
+    if padding is None:
+        padding = padding_function(before, module, modules)
+    elif len(padding) > 2 * len(module.kernel_size):
+        return
+    if padding is not None:
+        match.padding = padding
         match.steps.insert(0, before)
 
 

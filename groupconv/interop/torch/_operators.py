@@ -13,8 +13,8 @@ operator              derivative by the first    derivative by the second
 
 All take the same list of options, a `Geometry`, which `torch.export` writes down as it is.
 
-The dispatcher costs more than a small convolution. Eager calls therefore go through `convolve`, which
-records the same derivatives with one ``autograd.Function`` and no dispatch.
+The dispatcher costs more than a small convolution. Eager calls therefore go through `convolve`,
+which records the same derivatives with one ``autograd.Function`` and no dispatch.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ weight_gradient = _operator(
     _weight_gradient, "Tensor input, Tensor grad_output, SymInt[] weight_size"
 )
 
-# -- shapes without data: what torch.compile and torch.export trace with -----------------------------
+# -- shapes without data: what torch.compile and torch.export trace with ---------------------------
 
 
 def _like(tensor: Tensor, shape: list[Any], ndim: int) -> Tensor:
@@ -161,7 +161,7 @@ def _(input: Tensor, grad_output: Tensor, weight_size: Any, *options: Any) -> Te
     return input.new_empty(list(weight_size))
 
 
-# -- derivatives -------------------------------------------------------------------------------------
+# -- derivatives ----------------------------------------------------------------------------------
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor | None = None) -> None:
@@ -176,16 +176,16 @@ def _convolution_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     if ctx.needs_input_grad[0]:
         by_input = _way(g, input_gradient, _input_gradient)(g, weight, input.shape, *ctx.options)
     if ctx.needs_input_grad[1]:
-        by_weight = _way(g, weight_gradient, _weight_gradient)(
-            input, g, weight.shape, *ctx.options
-        )
+        by_weight = _way(g, weight_gradient, _weight_gradient)(input, g, weight.shape, *ctx.options)
     if ctx.needs_input_grad[2]:
         channel = g.ndim - len(ctx.options[0]) - 1
         by_bias = g.sum([axis for axis in range(g.ndim) if axis != channel])
     return by_input, by_weight, by_bias, *(None for _ in ctx.options)
 
 
-def _way(g: Tensor, operator: CustomOpDef, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _way(
+    g: Tensor, operator: CustomOpDef, function: Callable[..., Tensor]
+) -> Callable[..., Tensor]:
     """Skip the dispatcher where nobody looks at the gradient's own computation."""
     recorded = torch.is_grad_enabled() or route(g) is not Route.DIRECT
     return operator if recorded else function

@@ -1,9 +1,10 @@
-"""Inference: weights prepared once, plans kept by layout, and both dropped when a weight is edited."""
+"""Inference: weights prepared once, plans kept by layout, both dropped when a weight is edited."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,7 +25,8 @@ SAMPLES_PER_AXIS = 3
 class _Laid(NamedTuple):
     """What computes inputs of one layout, and the result it needs."""
 
-    call: Call
+    run: Callable[..., Any]
+    """Takes input, weight, bias, residual, result and a number of threads."""
     weight: Array | PreparedWeight
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -69,12 +71,8 @@ class Prepared:
             laid = self._laid.keep(key, self._lay(x, r))
         # PyTorch's allocator, since its results start at cache lines.
         result = torch.empty_strided(laid.shape, laid.strides, dtype=input.dtype)
-        allowed = torch.get_num_threads()
-        if allowed < get_num_threads():
-            with num_threads(allowed):
-                laid.call.compute(x, laid.weight, self._bias, r, array_of(result))
-        else:
-            laid.call.compute(x, laid.weight, self._bias, r, array_of(result))
+        threads = min(torch.get_num_threads(), get_num_threads())
+        laid.run(x, laid.weight, self._bias, r, array_of(result), threads)
         return result
 
     def _lay(self, x: Array, r: Array | None) -> _Laid:
@@ -85,7 +83,9 @@ class Prepared:
         strides = tuple(step // x.itemsize for step in problem.output_strides)
         first = 0 if batched else 1
         weight = self._weight if call.empty else self._form(call.plan)
-        return _Laid(call, weight, shape[first:], strides[first:])
+        plain = batched and not call.empty and x.dtype.kind == "f"
+        run = call.plan.run if plain else functools.partial(_run_views, call)
+        return _Laid(run, weight, shape[first:], strides[first:])
 
     def _form(self, plan: Plan) -> Array | PreparedWeight:
         """Return the weight in the form `plan` reads, shared with other layouts where it can be."""
@@ -99,11 +99,18 @@ class Prepared:
         return form
 
 
+def _run_views(call: Call, *arrays_and_threads: Any) -> None:
+    """Compute on arrays without batch axis, of bfloat16, or of an empty batch."""
+    *arrays, threads = arrays_and_threads
+    with num_threads(threads):
+        call.compute(*arrays)
+
+
 class _Seen:
     """A tensor as it was: the same object, unedited, in the same memory, with the same samples.
 
-    PyTorch counts edits in place, but not those through ``tensor.data`` or a NumPy view. A few values
-    spread over the tensor are compared too, which any edit of the whole tensor changes.
+    PyTorch counts edits in place, but not those through ``tensor.data`` or a NumPy view. A few
+    values spread over the tensor are compared too, which any edit of the whole tensor changes.
     """
 
     __slots__ = ("pointer", "sample", "tensor", "values", "version")
@@ -126,7 +133,10 @@ class _Seen:
         )
 
 
-class Memo:
+Made = TypeVar("Made")
+
+
+class Memo(Generic[Made]):
     """What was last made from some tensors and options, until one of them changes.
 
     It is one reference, replaced whole: calls from several Python threads see the old or the new.
@@ -136,16 +146,16 @@ class Memo:
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept: tuple[Hashable, tuple[_Seen | None, ...], Prepared] | None = None
+        self._kept: tuple[Hashable, tuple[_Seen | None, ...], Made] | None = None
 
     def get(
         self,
         options: Hashable,
         tensors: tuple[Tensor | None, ...],
-        make: Callable[..., Prepared],
+        make: Callable[..., Made],
         *arguments: Any,
-    ) -> Prepared:
-        """Return what `make` last made of `arguments`, unless `options` or `tensors` changed since."""
+    ) -> Made:
+        """Return what `make` last made of `arguments`, unless something changed since."""
         kept = self._kept
         if kept is not None and kept[0] == options:
             for tensor, seen in zip(tensors, kept[1], strict=True):
@@ -159,11 +169,11 @@ class Memo:
             return make(*arguments)  # tensors made in inference mode do not count their edits
         # Looked at before it is made: an edit in between is noticed at the next call.
         seen_now = tuple(None if tensor is None else _Seen(tensor) for tensor in tensors)
-        prepared = make(*arguments)
-        self._kept = options, seen_now, prepared
-        return prepared
+        made = make(*arguments)
+        self._kept = options, seen_now, made
+        return made
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Memo:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Memo[Made]:
         return Memo()
 
     def __reduce__(self) -> tuple[Any, ...]:

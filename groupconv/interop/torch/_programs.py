@@ -1,9 +1,9 @@
 """Modules whose ``forward`` is replaced in inference by one with fused convolutions.
 
-The replacement is used where it cannot be told from the original: in evaluation, with gradients off,
-with the arguments it was traced for, while no hook watches what it skips, and outside of compilers and
-transforms. Everything else goes to the original ``forward``, and so does the very first call: the two
-results are compared, and a replacement that differs is dropped.
+The replacement is used where it cannot be told from the original: in evaluation, with gradients
+off, with the arguments it was traced for, while no hook watches what it skips, and outside of
+compilers and transforms. Everything else goes to the original ``forward``, and so does the very
+first call: the two results are compared, and a replacement that differs is dropped.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.nn.modules import module as global_hooks
 
+from groupconv.interop.torch import functional
 from groupconv.interop.torch._classes import STATE, Changed, as_before
 from groupconv.interop.torch._comparing import close
 from groupconv.interop.torch._fused import FusedConvolution
@@ -31,7 +33,8 @@ from groupconv.interop.torch._tracing import Trace, is_watched, modules_of, trac
 class Program:
     """A module's computation with fused convolutions.
 
-    Copies and pickles hold neither graph nor prepared weights; these are made again at the first call.
+    Copies and pickles hold neither graph nor prepared weights; these are made again at the first
+    call.
 
     Parameters
     ----------
@@ -57,6 +60,8 @@ class Program:
         names = {module: name for name, module in root.named_modules()}
         self.fused = {names[modules[m.convolution]]: describe(m) for m in matches}
         """What each fused convolution was joined with, by the convolution's name."""
+        self.functional = _replace_functions(traced.graph)
+        """Number of calls of PyTorch's convolution functions that groupconv computes."""
         self.opaque = traced.opaque
         """Submodules that stayed as they are."""
         self._required = len(traced.parameters)
@@ -128,14 +133,23 @@ def _originals() -> Iterator[None]:
 class Fused(Changed):
     """A module that runs a `Program` where it can."""
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def __init_subclass__(cls) -> None:
+        """Give ``forward`` the name and signature of the original, which others may inspect."""
+
+        @functools.wraps(cls._original.forward)
+        def forward(self: Fused, *args: Any, **kwargs: Any) -> Any:
+            return self._run(args, kwargs)
+
+        cls.forward = forward
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the program, or the module's own ``forward``."""
         if not torch.compiler.is_compiling():
             program: Program = self.__dict__[STATE]
             inputs = program.inputs(self, args, kwargs)
             if inputs is not None:
                 return program.run(self, inputs)
-        return super().forward(*args, **kwargs)
+        return self._original.forward(self, *args, **kwargs)
 
 
 def has_optional_arguments(module: nn.Module) -> bool:
@@ -151,7 +165,9 @@ def _original_class(module: nn.Module) -> type[nn.Module]:
 def _defaults(kind: type[nn.Module]) -> dict[str, Any]:
     """Names of the arguments of a class's ``forward``, with their default values or `_NONE`."""
     parameters = list(inspect.signature(kind.forward).parameters.values())[1:]
-    return {p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    return {
+        p.name: p.default for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
 
 
 _NONE = inspect.Parameter.empty
@@ -173,13 +189,27 @@ def _required_arguments(
     return tuple(given[name] for name in names[:required])
 
 
-def _skipped(traced: Trace, matches: list[Match], modules: dict[Node, nn.Module]) -> list[nn.Module]:
+def _skipped(
+    traced: Trace, matches: list[Match], modules: dict[Node, nn.Module]
+) -> list[nn.Module]:
     """List the modules whose ``__call__`` the program does without."""
     parts = dict.fromkeys(traced.inlined)
     for match in matches:
         nodes = [*match.steps, match.last]
         parts.update(dict.fromkeys(modules[node] for node in nodes if node in modules))
     return list(parts)
+
+
+def _replace_functions(graph: Graph) -> int:
+    """Replace PyTorch's convolution functions by groupconv's; return how many there were."""
+    calls = [node for node in graph.nodes if node.op == "call_function"]
+    found = [node for node in calls if node.target in _FUNCTIONS]
+    for node in found:
+        node.target = _FUNCTIONS[node.target]
+    return len(found)
+
+
+_FUNCTIONS = {getattr(F, name): getattr(functional, name) for name in functional.__all__}
 
 
 def _rewrite(
@@ -206,6 +236,9 @@ def _rewrite(
         replaced[match.steps[-1]] = node
         for step in reversed(match.steps):
             graph.erase_node(step)
+    for node in reversed(graph.nodes):
+        if node.op == "get_attr" and not node.users:
+            graph.erase_node(node)
     used = {node.target for node in graph.nodes}
     return GraphModule({name: part for name, part in parts.items() if name in used}, graph)
 
@@ -221,16 +254,13 @@ def _short_names(
     for place, (node, module) in enumerate(modules.items()):
         node.target = f"step{place}"
         parts[node.target] = module
-    for place, node in enumerate([node for node in graph.nodes if node.op == "get_attr"]):
-        *path, name = str(node.target).split(".")
-        owner = root.get_submodule(".".join(path))
-        value = getattr(owner, name)
-        is_module = isinstance(value, nn.Module)
+    tensors = [n for n in graph.nodes if n.op == "get_attr" and n not in modules]
+    for place, node in enumerate(tensors):
+        path, _, name = str(node.target).rpartition(".")
         node.target = f"owner{place}"
-        parts[node.target] = value if is_module else owner
-        if not is_module:
-            with graph.inserting_after(node):
-                read = graph.call_function(getattr)
-            node.replace_all_uses_with(read)
-            read.args = (node, name)
+        parts[node.target] = root.get_submodule(path)
+        with graph.inserting_after(node):
+            read = graph.call_function(getattr)
+        node.replace_all_uses_with(read)
+        read.args = (node, name)
     return parts

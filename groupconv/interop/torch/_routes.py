@@ -1,4 +1,4 @@
-"""Which way a convolution goes: straight to groupconv, through the operator, or to PyTorch's own."""
+"""Which way a convolution goes: straight to groupconv, by the operator, or to PyTorch's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step of a traced graph is: an activation, an addition, a padding, one that changes its input.
+"""What a step of a traced graph is: an activation, an addition, a padding, an overwrite.
 
 Each question has one function here; the answer "no" is always safe.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from types import BuiltinFunctionType
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, TypeAlias
 
 import torch
@@ -17,8 +17,10 @@ from torch.fx import Node
 
 from groupconv._arguments import Activation
 from groupconv.interop.torch._convolutions import Accelerated
+from groupconv.interop.torch._padding import PaddingFunction
 
 Modules: TypeAlias = dict[Node, nn.Module]
+"""The module that a step calls, or hands to a function."""
 
 _ACTIVATION_MODULES: dict[type[nn.Module], Activation] = {
     nn.ReLU: "relu",
@@ -73,8 +75,10 @@ _ADDITIONS = {operator.add, torch.add, "add"}
 _ADDITIONS_IN_PLACE = {operator.iadd, "add_"}
 _IN_PLACE_OPERATORS = {"setitem"} | {
     f"i{name}"
-    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
-    + ("and", "or", "xor", "lshift", "rshift")
+    for name in (
+        *("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"),
+        *("and", "or", "xor", "lshift", "rshift"),
+    )
 }
 _KNOWN_FILES = ("torch", "operator", "math", "builtins")
 
@@ -122,7 +126,7 @@ def is_identity(node: Node, modules: Modules) -> bool:
 
 
 def other_summand(node: Node, current: Node) -> Node | None:
-    """Return what a step adds to `current`, which it may overwrite, or None if it is no such sum."""
+    """Return what a step adds to `current`, perhaps in its place, or None if it is no sum."""
     if node.op not in ("call_function", "call_method") or node.kwargs or len(node.args) != 2:
         return None
     first, second = node.args
@@ -166,6 +170,30 @@ def zero_padding(node: Node, modules: Modules) -> tuple[int, ...] | None:
     return tuple(amounts) if legal else None
 
 
+def padding_function(
+    node: Node, convolution: nn.Module, modules: Modules
+) -> PaddingFunction | None:
+    """Return a step that is a function of the model's own, which may turn out to be zero padding.
+
+    Its arguments but the first must be constants, or the convolution that follows.
+    """
+    own = node.op == "call_function" and isinstance(node.target, FunctionType) and not _known(node)
+    if not own or not node.args or not isinstance(node.args[0], Node):
+        return None
+    rest, keywords = node.args[1:], dict(node.kwargs)
+    for value in (*rest, *keywords.values()):
+        if isinstance(value, Node) and modules.get(value) is not convolution:
+            return None
+        if not isinstance(value, Node | int | float | str | None):
+            return None
+
+    def given(value: Any) -> Any:
+        return convolution if isinstance(value, Node) else value
+
+    named = {name: given(value) for name, value in keywords.items()}
+    return PaddingFunction(node.target, tuple(map(given, rest)), named)
+
+
 def may_overwrite(node: Node, modules: Modules) -> bool:
     """Tell whether a step might change a tensor that exists already; unknown code might."""
     if node.op == "call_module":
@@ -180,9 +208,13 @@ def may_overwrite(node: Node, modules: Modules) -> bool:
     if "out" in node.kwargs or any(v is True for v in (*node.args, node.kwargs.get("inplace"))):
         return True
     name = getattr(node.target, "__name__", "")
+    return not _known(node) or name.endswith("_") or name in _IN_PLACE_OPERATORS
+
+
+def _known(node: Node) -> bool:
+    """Tell PyTorch's and Python's own functions from others."""
     file = getattr(node.target, "__module__", None) or ""
-    known = isinstance(node.target, BuiltinFunctionType) or file.split(".")[0] in _KNOWN_FILES
-    return not known or name.endswith("_") or name in _IN_PLACE_OPERATORS
+    return isinstance(node.target, BuiltinFunctionType) or file.split(".")[0] in _KNOWN_FILES
 
 
 def _is_number(value: object) -> bool:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from groupconv.interop.torch._classes import Changed, change, change_back
+from groupconv.interop.torch._classes import NOTE, Changed, change, change_back
 from groupconv.interop.torch._convolutions import (
     CONVOLUTIONS,
     Accelerated,
@@ -24,8 +24,9 @@ def accelerate(module: Module, fuse: bool = False) -> Module:
     """Have groupconv compute the convolutions of a PyTorch module.
 
     Every ``nn.Conv1d`` to ``nn.Conv3d`` and ``nn.ConvTranspose1d`` to ``nn.ConvTranspose3d`` in it
-    stays the object it is, with its parameters, hooks and names, and gets another ``forward``. Training,
-    ``state_dict``, ``copy.deepcopy``, ``torch.save``, ``torch.compile`` and ``torch.export`` work as before.
+    stays the object it is, with its parameters, hooks and names, and gets another ``forward``.
+    Training, ``state_dict``, ``copy.deepcopy``, ``torch.save``, ``torch.compile`` and
+    ``torch.export`` work as before.
 
     Parameters
     ----------
@@ -34,9 +35,9 @@ def accelerate(module: Module, fuse: bool = False) -> Module:
     fuse : bool, optional
         In inference (evaluation mode, gradients off), also compute what stands around a convolution
         in the same call: zero padding before it; batch normalisation, a residual added, and an
-        activation after it. They are found by ``torch.fx``, in as large parts of the model as it can
-        trace. Each part so changed is compared with the original the first time it runs. After
-        replacing submodules of the model, call this again.
+        activation after it. They are found by ``torch.fx``, in as large parts of the model as it
+        can trace. Each part so changed is compared with the original the first time it runs.
+        After replacing submodules of the model, call this again.
 
     Returns
     -------
@@ -50,13 +51,18 @@ def accelerate(module: Module, fuse: bool = False) -> Module:
 
     Notes
     -----
-    Memory is shared with PyTorch both ways. In inference weights are prepared once, and again after an
-    edit: by an optimiser, ``load_state_dict``, or anything else that PyTorch counts as one; of edits
-    it does not count (``weight.data``, NumPy views), those that touch none of a few sampled values go
-    unnoticed. `torch.get_num_threads` limits the threads, as does `groupconv.num_threads`.
+    Memory is shared with PyTorch both ways. In inference weights are prepared once, and again
+    after an edit: by an optimiser, ``load_state_dict``, or anything else that PyTorch counts as
+    one; of edits it does not count (``weight.data``, NumPy views), those that touch none of a few
+    sampled values go unnoticed. `torch.get_num_threads` limits the threads, as does
+    `groupconv.num_threads`.
 
-    A call goes to PyTorch's own convolution when its tensors are on another device or of a dtype that
-    groupconv lacks, under autocast, and inside of ``torch.func`` transforms and forward-mode
+    Calls of ``torch.nn.functional.conv2d`` and its like are no modules: with `fuse` they are
+    computed by groupconv in the parts that ``torch.fx`` can trace; elsewhere use
+    `groupconv.interop.torch.functional`.
+
+    A call goes to PyTorch's own convolution when its tensors are on another device or of a dtype
+    that groupconv lacks, under autocast, and inside of ``torch.func`` transforms and forward-mode
     differentiation.
 
     Do not call it while another thread uses the module.
@@ -112,12 +118,14 @@ def _fuse(root: nn.Module) -> None:
     rest = list(root.children())
     try:
         program = Program(root)
-    except CannotTrace:
-        pass
+    except CannotTrace as error:
+        for part in rest:
+            if isinstance(part, Accelerated):
+                part.__dict__[NOTE] = f"{type(root).__name__} cannot be traced: {error}"
     else:
         if not has_optional_arguments(root):
             rest = program.opaque
-        if program.fused:
+        if program.fused or program.functional:
             change(root, Fused, program)
     for part in rest:
         _fuse(part)

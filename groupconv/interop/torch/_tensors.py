@@ -65,8 +65,8 @@ def tensor_of(array: Array) -> Tensor:
 def thread_limit() -> contextlib.AbstractContextManager[None]:
     """Keep groupconv to PyTorch's number of threads, where that is the smaller one.
 
-    PyTorch's setting counts as it is now, so that ``torch.set_num_threads`` acts on the next call; a
-    smaller limit set in groupconv stays.
+    PyTorch's setting counts as it is now, so that ``torch.set_num_threads`` acts on the next
+    call; a smaller limit set in groupconv stays.
     """
     allowed = torch.get_num_threads()
     return num_threads(allowed) if allowed < get_num_threads() else _UNLIMITED

@@ -1,8 +1,8 @@
 """Tracing with torch.fx that gives up on parts rather than on the whole.
 
 ``torch.fx.symbolic_trace`` refuses a module as soon as one line in it branches on data. Here the
-smallest part that cannot be traced, a helper function or a submodule, is taken as one opaque step, and
-the trace is tried again around it.
+smallest part that cannot be traced, a helper function or a submodule, is taken as one opaque
+step, and the trace is tried again around it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def trace(root: nn.Module) -> Trace:
     parameters = _required(forward)
     if not parameters:
         raise CannotTrace("forward has no argument without default")
-    opaque: set[nn.Module] = set()
+    opaque: set[type[nn.Module]] = set()
     wrapped: dict[Any, None] = {}
     while True:
         tracer = _Tracer(parameters, opaque, tuple(wrapped))
@@ -65,8 +65,8 @@ def trace(root: nn.Module) -> Trace:
             helper = _helper(culprit, error.__traceback__)
             if helper is not None and helper not in wrapped:
                 wrapped[helper] = None
-            elif culprit is not root:
-                opaque.add(culprit)
+            elif culprit is not root and type(culprit) not in opaque:
+                opaque.add(type(culprit))  # what one cannot, others of its kind cannot either
             else:
                 raise CannotTrace(f"{type(error).__name__}: {error}".split("\n")[0]) from error
         else:
@@ -74,16 +74,18 @@ def trace(root: nn.Module) -> Trace:
 
 
 def _required(forward: Callable[..., Any]) -> list[str]:
-    """Names of the positional arguments without default, `self` left out; none if there are others."""
+    """Names of the arguments without default but `self`; none if one must be given by name."""
     own = list(inspect.signature(forward).parameters.values())[1:]
-    required = [p for p in own if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    required = [
+        p for p in own if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
     return [] if any(p.kind is p.KEYWORD_ONLY for p in required) else [p.name for p in required]
 
 
 class _Tracer(Tracer):
     """A tracer that remembers where it failed."""
 
-    def __init__(self, parameters: list[str], opaque: set[nn.Module], functions: Any) -> None:
+    def __init__(self, parameters: list[str], opaque: set[type[nn.Module]], functions: Any) -> None:
         super().__init__(autowrap_functions=functions)
         self._parameters = parameters
         self._opaque = opaque
@@ -100,24 +102,26 @@ class _Tracer(Tracer):
         """Take PyTorch's own modules as one step, and those that are not what they seem."""
         if isinstance(m, Accelerated) or super().is_leaf_module(m, module_qualified_name):
             return True
-        if m in self._opaque or is_watched(m) or "forward" in m.__dict__:
+        if type(m) in self._opaque or is_watched(m) or "forward" in m.__dict__:
             self.met_opaque[m] = None
             return True
         return False
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """Trace through a module, noting the innermost one that fails."""
+        if m not in self.submodule_paths:  # made in passing: it cannot be named
+            return forward(*args, **kwargs)
+        if self.is_leaf_module(m, self.path_of_module(m)):
+            return super().call_module(m, forward, args, kwargs)
+        self.inlined[m] = None
         try:
-            result = super().call_module(m, forward, args, kwargs)
+            return super().call_module(m, forward, args, kwargs)
         except Exception:
             self.failed_in = self.failed_in or m
             raise
-        if not self.is_leaf_module(m, self.path_of_module(m)):
-            self.inlined[m] = None
-        return result
 
     def create_arg(self, a: Any) -> Any:
-        """Write down the construction of a dataclass: those that are dictionaries too would lose it."""
+        """Write down how a dataclass is made: one that is a dictionary too would become that."""
         if dataclasses.is_dataclass(a) and not isinstance(a, type):
             values = {f.name: getattr(a, f.name) for f in dataclasses.fields(a)}
             return self.create_node("call_function", type(a), (), self.create_arg(values))
@@ -135,15 +139,19 @@ def is_watched(module: nn.Module) -> bool:
 
 
 def _helper(culprit: nn.Module, traceback: TracebackType | None) -> FunctionType | None:
-    """Find the function of the culprit's own file that its ``forward`` called when it failed."""
+    """Find the function of the culprit's own file in which its ``forward`` failed.
+
+    A decorated function is known by the code inside; decorators' own code belongs to many.
+    """
     forward = inspect.unwrap(type(culprit).forward)
     codes = [frame.f_code for frame in _frames(traceback)]
     if forward.__code__ not in codes:
         return None
-    inner = codes[len(codes) - codes[::-1].index(forward.__code__) :]
-    for value in forward.__globals__.values():
-        if isinstance(value, FunctionType) and inner and value.__code__ is inner[0]:
-            return value
+    functions = {f for f in forward.__globals__.values() if isinstance(f, FunctionType)}
+    for code in codes[len(codes) - codes[::-1].index(forward.__code__) :]:
+        found = [f for f in functions if code in (f.__code__, inspect.unwrap(f).__code__)]
+        if len(found) == 1:
+            return found[0]
     return None
 
 
@@ -200,5 +208,7 @@ def _differ(now: tuple[dict[str, Any], ...], before: tuple[dict[str, Any], ...])
 
 
 def modules_of(graph: Graph, root: nn.Module) -> dict[Node, nn.Module]:
-    """Map the steps of a graph that call a module to that module."""
-    return {node: root.get_submodule(node.target) for node in graph.nodes if node.op == "call_module"}
+    """Map the steps of a graph that call or name a module to that module."""
+    parts = dict(root.named_modules())
+    named = (node for node in graph.nodes if node.op in ("call_module", "get_attr"))
+    return {node: parts[node.target] for node in named if node.target in parts}

@@ -7,8 +7,11 @@
 extern const gc_algorithm gc_depthwise_rows;
 extern const gc_algorithm gc_direct;
 extern const gc_algorithm gc_grad_weight;
+extern const gc_algorithm gc_pointwise;
 extern const gc_algorithm gc_reference;
-extern const gc_algorithm gc_winograd;
+extern const gc_algorithm gc_winograd_2x2;
+extern const gc_algorithm gc_winograd_2x2_5x5;
+extern const gc_algorithm gc_winograd_4x4;
 
 /* Kinds of prepared weights; plans of one problem family may share those of one kind. */
 enum { GC_KEY_CONVERTED = 1, GC_KEY_WINOGRAD };

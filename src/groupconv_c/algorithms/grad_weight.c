@@ -47,8 +47,10 @@ static void destroy(gc_plan *plan) {
     plan->state = NULL;
 }
 
-/* Elements of one channel's planes: `images` of them, one after the other. */
-static ptrdiff_t channel_size(const grad_weight *s) { return s->images * s->planes.channel; }
+/* Elements between channels: the planes of `images` images one after the other, in whole vectors. */
+static ptrdiff_t channel_size(const grad_weight *s) {
+    return (s->images * s->planes.channel + GC_MAX_LANES - 1) / GC_MAX_LANES * GC_MAX_LANES;
+}
 
 static gc_status create_taps(const gc_problem *p, grad_weight *s) {
     const ptrdiff_t cslab = gc_ceil_div(p->in_per_group, s->cslabs);
@@ -88,10 +90,11 @@ static int choose_kb(const gc_kernels *k, ptrdiff_t channels, ptrdiff_t taps) {
     double best_cycles = 0;
     for (int kb = 1; kb <= GC_MAX_DOT_KB && kb <= channels; kb++) {
         const int tb = k->max_tb[kb - 1];
-        const double used = (double)gc_min(tb, taps), loads = (kb + 1.6 * used) / 2;
+        /* inputs at the offsets of taps cross cache lines: two loads each */
+        const double used = (double)gc_min(tb, taps), loads = kb / 2.0 + used;
         const double arithmetic = kb * used / 2;
         const double cycles = (double)gc_ceil_div(channels, kb) * (double)gc_ceil_div(taps, tb) *
-                              (loads > arithmetic ? loads : arithmetic);
+                              ((loads > arithmetic ? loads : arithmetic) + 1);
         if (best_cycles == 0 || cycles < best_cycles) {
             best = kb;
             best_cycles = cycles;
@@ -107,7 +110,7 @@ static size_t x_elements(const gc_plan *plan, const grad_weight *s) {
 
 static size_t g_elements(const gc_plan *plan, const grad_weight *s) {
     const ptrdiff_t kslab = gc_ceil_div(plan->problem.out_per_group, s->kslabs);
-    return (size_t)(kslab * s->images * s->planes.channel + 2 * plan->kernels->lanes);
+    return (size_t)(kslab * channel_size(s) + 2 * plan->kernels->lanes);
 }
 
 static ptrdiff_t weights_count(const gc_problem *p) {

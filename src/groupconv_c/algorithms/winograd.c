@@ -6,9 +6,10 @@
  * transform puts tiles side by side into rows, which are finished (residual, activation, type) one by one.
  *
  * The transforms mix the elements of a window: an infinity or NaN would spread over its tile, and so
- * would an overflow. A channel whose results in a box are not all finite is therefore summed again
- * directly, from the same phase planes.
+ * would an overflow. Where a channel's results in a box are not all finite, those that are not are
+ * replaced by direct sums over the same phase planes.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 
 enum {
     products_bytes = 960 * 1024, /* transformed input of a box: most of the second-level cache */
-    k_slab = 32,                 /* output channels whose products wait for their inverse transform */
+    k_slab = 16,                 /* output channels whose products wait for their inverse transform */
     most_window = 6,
 };
 
@@ -49,13 +50,13 @@ typedef struct winograd {
     double cycles_per_channel_pair;
 } winograd;
 
-static const char *refuse(const gc_plan *plan) {
+static const char *refuse(const gc_plan *plan, int taps) {
     const gc_problem *p = &plan->problem;
     if (p->op == GC_GRAD_WEIGHT) return "it does not compute weight gradients";
     if (p->kernel[0] != 1 || p->in_size[0] != 1 || p->out_size[0] != 1 || p->pad_before[0] != 0)
         return "it works in two dimensions";
-    if (p->kernel[1] != p->kernel[2] || (p->kernel[1] != 3 && p->kernel[1] != 5))
-        return "it needs a kernel of 3x3 or 5x5";
+    if (p->kernel[1] != taps || p->kernel[2] != taps)
+        return taps == 3 ? "it needs a kernel of 3x3" : "it needs a kernel of 5x5";
     for (int i = 1; i < 3; i++)
         if (p->stride[i] != 1 || p->dilation[i] != 1) return "it needs stride 1 and dilation 1";
     return NULL;
@@ -204,19 +205,6 @@ static gc_status create_kind(gc_plan *plan, int which) {
     plan->prepared_key = (size_t)(GC_KEY_WINOGRAD + which);
     plan->seconds = predict(plan, s);
     return GC_OK;
-}
-
-/* The kind for the kernel; for 3x3 the one of smaller predicted time. */
-static gc_status create(gc_plan *plan) {
-    if (plan->problem.kernel[1] == 5) return create_kind(plan, GC_WINOGRAD_25);
-    const gc_status status = create_kind(plan, GC_WINOGRAD_23);
-    if (status != GC_OK) return status;
-    const double smaller_tiles = plan->seconds;
-    destroy(plan);
-    const gc_status large = create_kind(plan, GC_WINOGRAD_43);
-    if (large != GC_OK || plan->seconds <= smaller_tiles) return large;
-    destroy(plan);
-    return create_kind(plan, GC_WINOGRAD_23);
 }
 
 static void kernel_matrix(const gc_winograd_kind *kind, double g[most_window][5]) {
@@ -401,8 +389,9 @@ static void list_direct_taps(const box *b, int i, int j) {
             }
 }
 
-/* The box's results of channel k, counted over all groups, as plain tap sums over the phase planes. */
-static void sum_directly(const box *b, ptrdiff_t k) {
+/* Replaces the box's results of channel k, counted over all groups, that are not finite by plain tap sums
+ * over the phase planes. */
+static void redo_directly(const box *b, ptrdiff_t k) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const winograd *s = b->s;
@@ -425,8 +414,9 @@ static void sum_directly(const box *b, ptrdiff_t k) {
                 sum.lanes = &chosen;
                 plan->kernels->tap_sum[0][0](&sum);
                 char *to = b->rows + (i * s->out_row + s->lanes.start[v] * m + j) * size;
-                for (uint32_t t = 0; t < chosen.count; t++)
-                    memcpy(to + (ptrdiff_t)t * m * size, b->tile + (ptrdiff_t)t * size, (size_t)size);
+                for (ptrdiff_t t = 0; t < (ptrdiff_t)chosen.count; t++)
+                    if (!isfinite(read_real(to, t * m, (size_t)size)))
+                        memcpy(to + t * m * size, b->tile + t * size, (size_t)size);
             }
         }
 }
@@ -449,7 +439,7 @@ static void run_slab(const box *b, ptrdiff_t k, ptrdiff_t count) {
             .last_bits = (uint32_t)((1ull << last) - 1),
             .out = b->rows,
         };
-        if (plan->kernels->winograd_output[s->which](&a)) sum_directly(b, channel);
+        if (plan->kernels->winograd_output[s->which](&a)) redo_directly(b, channel);
         finish_rows(b, channel);
     }
 }
@@ -486,12 +476,20 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
              s->planes.extent[1] * s->tiles_wide, s->kb, plan->kernels->max_vb[s->kb - 1]);
 }
 
-const gc_algorithm gc_winograd = {
-    .name = "winograd",
-    .refuse = refuse,
-    .create = create,
-    .destroy = destroy,
-    .prepare = prepare,
-    .work = work,
-    .describe = describe,
-};
+/* Each kind is an algorithm of its own: a name tells which operations make a result. */
+#define WINOGRAD(variable, text, kind, taps)                                                     \
+    static const char *refuse_##variable(const gc_plan *plan) { return refuse(plan, taps); }     \
+    static gc_status create_##variable(gc_plan *plan) { return create_kind(plan, kind); }        \
+    const gc_algorithm gc_##variable = {                                                         \
+        .name = text,                                                                            \
+        .refuse = refuse_##variable,                                                             \
+        .create = create_##variable,                                                             \
+        .destroy = destroy,                                                                      \
+        .prepare = prepare,                                                                      \
+        .work = work,                                                                            \
+        .describe = describe,                                                                    \
+    }
+
+WINOGRAD(winograd_4x4, "winograd_4x4", GC_WINOGRAD_43, 3);
+WINOGRAD(winograd_2x2, "winograd_2x2", GC_WINOGRAD_23, 3);
+WINOGRAD(winograd_2x2_5x5, "winograd_2x2_5x5", GC_WINOGRAD_25, 5);

@@ -1,15 +1,6 @@
 /* The microkernel of the weight gradient (contract: gc_tap_dot in kernels.h): products of planes are
  * summed over positions in the lanes, and the lanes at the end. */
 
-GC_INLINE real OP(sum_lanes)(V v) {
-    real lane[LANES];
-    OP(store)(lane, v);
-    GC_UNROLL(4)
-    for (int n = LANES / 2; n > 0; n /= 2)
-        for (int i = 0; i < n; i++) lane[i] += lane[i + n];
-    return lane[0];
-}
-
 GC_INLINE void OP(tap_dot_body)(const int KB, const int TB, const gc_tap_dot *a) {
     V acc[GC_MAX_DOT_KB][GC_MAX_DOT_TB];
     GC_UNROLL(4)
@@ -37,7 +28,7 @@ GC_INLINE void OP(tap_dot_body)(const int KB, const int TB, const gc_tap_dot *a)
     GC_UNROLL(4)
     for (int k = 0; k < KB; k++)
         GC_UNROLL(8)
-    for (int t = 0; t < TB; t++) sums[k * a->sums_k + t] += OP(sum_lanes)(acc[k][t]);
+    for (int t = 0; t < TB; t++) sums[k * a->sums_k + t] += OP(sum)(acc[k][t]);
 }
 
 /* As many taps as leave registers for KB gradients and one input. */

@@ -133,7 +133,7 @@ GC_INLINE void OP(interleave2)(real *to, const G *y) {
             }                                                                                    \
             bad = (V)((G)bad + sum);                                                             \
         }                                                                                        \
-        return OP(sum_lanes)(bad) != 0;                                                          \
+        return OP(sum)(bad) != 0;                                                          \
     }
 WINOGRAD_OUTPUT(4, 6)
 WINOGRAD_OUTPUT(2, 6)

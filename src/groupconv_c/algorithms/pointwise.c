@@ -1,0 +1,235 @@
+/* 1x1 convolution of stride 1 without padding: a product of matrices.
+ *
+ * A unit is one image, one group, one panel of positions, one slab of output channels. The panel, a few
+ * vectors of positions of every input channel, is copied side by side so that the microkernel streams it
+ * from the second-level cache; taps are the channels, and the weights are read where they lie.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "algorithms.h"
+#include "tile_store.h"
+#include "weights.h"
+
+enum {
+    panel_bytes = 384 * 1024, /* of a panel, beside the weights in the second-level cache */
+    k_slab = 64,              /* output channels that share one copy of a panel, at least */
+};
+
+typedef struct pointwise {
+    ptrdiff_t positions; /* of one image */
+    ptrdiff_t panel;     /* positions, whole vectors */
+    ptrdiff_t panels, kslabs;
+    gc_weights weights;
+    gc_tap *taps;
+    int kb, clamp, stored; /* stored: by the microkernel itself */
+    double low, high;
+} pointwise;
+
+/* Positions of a channel are one run: the byte step between them, or 0 when they are not. */
+static ptrdiff_t run_step(const ptrdiff_t strides[5], const ptrdiff_t size[3], ptrdiff_t item) {
+    ptrdiff_t step = 0, next = 0;
+    for (int i = 2; i >= 0; i--) {
+        if (size[i] == 1) continue;
+        if (step == 0)
+            step = next = strides[2 + i];
+        else if (strides[2 + i] != next)
+            return 0;
+        next *= size[i];
+    }
+    return step ? step : item;
+}
+
+static const char *refuse(const gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    if (p->op == GC_GRAD_WEIGHT) return "it does not compute weight gradients";
+    for (int i = 0; i < 3; i++)
+        if (p->kernel[i] != 1 || p->stride[i] != 1 || p->pad_before[i] != 0 ||
+            p->out_size[i] != p->in_size[i])
+            return "it needs a kernel of 1, stride 1 and no padding";
+    if (run_step(p->input_strides, p->in_size, plan->storage_size) == 0)
+        return "it needs the positions of an input channel in one run";
+    if (run_step(p->output_strides, p->in_size, plan->storage_size) == 0)
+        return "it needs the positions of an output channel in one run";
+    if (p->has_residual && run_step(p->residual_strides, p->in_size, plan->storage_size) == 0)
+        return "it needs the positions of a residual channel in one run";
+    return NULL;
+}
+
+static void destroy(gc_plan *plan) {
+    pointwise *s = plan->state;
+    if (s == NULL) return;
+    free(s->taps);
+    free(s);
+    plan->state = NULL;
+}
+
+static void choose_panel(const gc_plan *plan, pointwise *s) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t lanes = plan->kernels->lanes, vectors = gc_ceil_div(s->positions, lanes);
+    const ptrdiff_t tile = plan->kernels->max_vb[s->kb - 1];
+    const ptrdiff_t bytes = tile * lanes * p->in_per_group * (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t tiles = gc_max(1, gc_min(panel_bytes / bytes, gc_ceil_div(vectors, tile)));
+    s->panels = gc_max(1, gc_ceil_div(vectors, tiles * tile));
+    s->panel = gc_ceil_div(vectors, s->panels) * lanes;
+    s->panels = gc_max(1, gc_ceil_div(s->positions, s->panel));
+}
+
+static gc_status create(gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    const gc_kernels *kernels = plan->kernels;
+    pointwise *s = plan->state = calloc(1, sizeof *s);
+    if (s == NULL) return GC_ERROR_MEMORY;
+    double cycles;
+    s->positions = p->in_size[0] * p->in_size[1] * p->in_size[2];
+    s->kb = gc_choose_kb(kernels, p->out_per_group, gc_ceil_div(s->positions, kernels->lanes), &cycles);
+    choose_panel(plan, s);
+    s->kslabs = gc_max(1, p->out_per_group / k_slab);
+    s->clamp = gc_activation_clamp(p->activation, &s->low, &s->high);
+    s->stored = s->clamp && gc_output_is_rows(plan) && gc_residual_is_rows(plan);
+    gc_weights_create(&s->weights, plan);
+    s->taps = malloc((size_t)p->in_per_group * sizeof *s->taps);
+    if (s->taps == NULL) return GC_ERROR_MEMORY;
+    for (ptrdiff_t c = 0; c < p->in_per_group; c++)
+        s->taps[c] = (gc_tap){c * s->panel, gc_weights_tap(&s->weights, c, 0, 0, 0)};
+    plan->units = s->positions ? p->batch * p->groups * s->panels * s->kslabs : 0;
+    const size_t tile = (size_t)(GC_MAX_KB * GC_MAX_VB * kernels->lanes);
+    plan->scratch_size = ((size_t)(p->in_per_group * s->panel) + tile) * kernels->real_size;
+    plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
+    plan->prepare_units = p->groups * p->out_per_group;
+    plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
+    const double vectors = (double)gc_ceil_div(s->positions, kernels->lanes);
+    const int plain = run_step(p->input_strides, p->in_size, plan->storage_size) == plan->storage_size;
+    const double copies = (double)p->in_per_group * vectors * (plain ? 2.5 : 25);
+    const double stores = (double)p->out_per_group * vectors * (s->stored ? 1.5 : 12);
+    plan->seconds = (double)(p->batch * p->groups) *
+                    (cycles * (double)p->in_per_group + copies + stores) * GC_CYCLE;
+    return GC_OK;
+}
+
+/* Positions `first` .. of every input channel side by side; zeros behind the last one. */
+static void copy_panel(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t first, void *to) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const pointwise *s = plan->state;
+    const ptrdiff_t step = run_step(p->input_strides, p->in_size, plan->storage_size);
+    const gc_rows rows = {
+        .to = {to},
+        .from = (const char *)run->arrays->input + n * p->input_strides[0] +
+                g * p->in_per_group * p->input_strides[1] + first * step,
+        .pitch = s->panel,
+        .rows = p->in_per_group,
+        .n = s->panel,
+        .from_row = p->input_strides[1],
+        .stride = step,
+        .last = gc_min(s->panel, s->positions - first),
+        .dtype = p->dtype,
+    };
+    plan->kernels->pack_rows(&rows);
+}
+
+/* Output channels k .. k + kb - 1 of the group at the panel's positions. */
+static void run_block(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t first, ptrdiff_t k, int kb,
+                      const char *panel, char *tile) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_kernels *kernels = plan->kernels;
+    const pointwise *s = plan->state;
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
+    const ptrdiff_t count = gc_min(s->panel, s->positions - first);
+    const ptrdiff_t vectors = gc_ceil_div(count, lanes), channel = g * p->out_per_group + k;
+    const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
+    const ptrdiff_t to = run_step(o, p->in_size, plan->storage_size);
+    const ptrdiff_t added = run_step(r, p->in_size, plan->storage_size);
+    gc_target target = {
+        .base = (char *)run->arrays->output + n * o[0] + channel * o[1] + first * to,
+        .channel = o[1],
+        .column = to,
+        .residual_channel = r[1],
+        .residual_column = added,
+    };
+    if (p->has_residual)
+        target.residual = (const char *)run->arrays->residual + n * r[0] + channel * r[1] + first * added;
+    gc_tap_sum sum = {
+        .weight = gc_weights_at(&s->weights, plan, run, g, k),
+        .taps = s->taps,
+        .ntaps = p->in_per_group,
+        .weight_k = s->weights.k,
+        .init = (const char *)run->bias + channel * size,
+        .clamp = s->stored && p->activation != GC_IDENTITY,
+        .low = s->low,
+        .high = s->high,
+    };
+    for (ptrdiff_t v = 0; v < vectors;) {
+        const int vb = gc_even_tile(vectors, v, kernels->max_vb[kb - 1]);
+        const ptrdiff_t left = count - v * lanes;
+        gc_lanes lanes_of[GC_MAX_VB];
+        sum.plane = panel + v * lanes * size;
+        if (s->stored) {
+            sum.out = target.base + v * lanes * size;
+            sum.out_k = target.channel / size;
+            sum.residual = target.residual ? target.residual + v * lanes * size : NULL;
+            sum.residual_k = target.residual_channel / size;
+            sum.lanes = NULL;
+            if (left < vb * lanes) {
+                for (int i = 0; i < vb; i++) {
+                    const ptrdiff_t valid = gc_max(0, gc_min(lanes, left - i * lanes));
+                    lanes_of[i] = (gc_lanes){(uint32_t)((1ull << valid) - 1), (uint32_t)valid};
+                }
+                sum.lanes = lanes_of;
+            }
+            kernels->tap_sum[kb - 1][vb - 1](&sum);
+        } else {
+            sum.out = tile;
+            sum.out_k = vb * lanes;
+            kernels->tap_sum[kb - 1][vb - 1](&sum);
+            gc_tile_finish(plan, &target, tile, sum.out_k, kb, v * lanes, gc_min(vb * lanes, left), count,
+                           count);
+        }
+        v += vb;
+    }
+}
+
+static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const pointwise *s = plan->state;
+    char *const tile = (char *)scratch + p->in_per_group * s->panel * (ptrdiff_t)plan->kernels->real_size;
+    ptrdiff_t copied = -1;
+    for (ptrdiff_t unit = first; unit < last; unit++) {
+        const ptrdiff_t slab = unit % s->kslabs, place = unit / s->kslabs;
+        const ptrdiff_t panel = place % s->panels * s->panel, g = place / s->panels % p->groups;
+        const ptrdiff_t n = place / s->panels / p->groups;
+        if (place != copied) copy_panel(run, n, g, panel, scratch);
+        copied = place;
+        const ptrdiff_t end = gc_cut(p->out_per_group, s->kslabs, slab + 1);
+        ptrdiff_t k = gc_cut(p->out_per_group, s->kslabs, slab);
+        while (k < end) {
+            const int kb = gc_even_tile(end, k, s->kb);
+            run_block(run, n, g, panel, k, kb, scratch, tile);
+            k += kb;
+        }
+    }
+}
+
+static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
+                    ptrdiff_t last) {
+    const pointwise *s = plan->state;
+    gc_weights_prepare(&s->weights, plan, weight, prepared, first, last);
+}
+
+static void describe(const gc_plan *plan, char *text, size_t size) {
+    const pointwise *s = plan->state;
+    snprintf(text, size, "up to %d output channels x %d vectors of %d lanes; panels of %td positions",
+             s->kb, plan->kernels->max_vb[s->kb - 1], plan->kernels->lanes, s->panel);
+}
+
+const gc_algorithm gc_pointwise = {
+    .name = "pointwise",
+    .refuse = refuse,
+    .create = create,
+    .destroy = destroy,
+    .prepare = prepare,
+    .work = work,
+    .describe = describe,
+};

@@ -1,0 +1,18 @@
+/* Problems to test with: drawn at random around what algorithms distinguish, and larger named ones. */
+#ifndef TEST_PROBLEMS_H
+#define TEST_PROBLEMS_H
+
+#include "groupconv.h"
+
+/* A random problem without strides. */
+gc_problem problem_draw(gc_op op, gc_dtype dtype);
+
+/* Problems with enough work for several threads: 0 when `index` is behind the last. */
+int problem_larger(int index, gc_problem *p);
+
+/* One line that states the problem. */
+void problem_text(const gc_problem *p, char *text, size_t size);
+
+double problem_macs(const gc_problem *p);
+
+#endif
