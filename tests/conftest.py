@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis without a clock or chance, and the instruction set in the header."""
+"""Settings of all tests: hypothesis without clock or chance; the instruction set in the header."""
 
 from __future__ import annotations
 

@@ -78,6 +78,23 @@ def test_the_batch_does_not_change_a_bit(case: Case, layout: str) -> None:
             assert_same_bits(call(x[images]), whole[images], f"for images {images}: {name}")
 
 
+@each_layout
+@each_case
+def test_prepared_weights_change_no_bit(case: Case, layout: str) -> None:
+    """A layer, which prepares its weight once, computes what the function computes."""
+    for prefix, layer_type, (x, w, b), arguments in (
+        ("conv", "Conv", case.arrays(), case.arguments),
+        ("conv_transpose", "ConvTranspose", case.transposed_arrays(), case.transposed_arguments),
+    ):
+        x = place(x, layout)
+        compute = function(prefix, case.ndim)
+        from_weight = getattr(gc, f"{layer_type}{case.ndim}d").from_weight
+        for name in ["auto", *algorithms(compute, x, w, b, **arguments)]:
+            layer = from_weight(w, b, **arguments, algorithm=name)
+            want = compute(x, w, b, **arguments, algorithm=name)
+            assert_same_bits(layer(x), want, f"of {layer_type} by {name}")
+
+
 @each_case
 def test_out_changes_no_bit(case: Case) -> None:
     """The result does not depend on where it is written."""

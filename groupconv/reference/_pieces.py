@@ -55,9 +55,9 @@ def scatter(
             slice(tap * gap, tap * gap + count * step, step)
             for tap, gap, count, step in zip(r, gaps, values.shape[3:], steps, strict=True)
         ]
-        products = einsum("ngc...,gck->ngk...", values, weight[(..., *r)])
+        target = result[(slice(None), slice(None), slice(None), *reached)]
         with np.errstate(invalid="ignore", over="ignore"):
-            result[(..., *reached)] += products
+            target += einsum("ngc...,gck->ngk...", values, weight[(..., *r)])
     return join(result, 1)
 
 

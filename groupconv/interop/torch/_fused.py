@@ -69,19 +69,25 @@ class FusedConvolution(nn.Module):
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
         """Compute all steps."""
+        result = self._at_once(input, residual)
+        return self._in_steps(input, residual) if result is None else result
+
+    def _at_once(self, input: Tensor, residual: Tensor | None) -> Tensor | None:
         watched = watched_tensors(self._convolution)
-        alike = residual is None or residual.dtype is input.dtype
-        if watched is not None and alike and route(input, watched) is Route.DIRECT:
-            options, padding = options_of(self._convolution), self._padding
-            if isinstance(padding, PaddingFunction):
-                padding = padding.amounts(input, options)
-            if padding is not None:
-                try:
-                    return self._operands(options, watched).padded(padding)(input, residual)
-                except (TypeError, ValueError):
-                    # A residual that broadcasts, or a wrong input: the steps accept or refuse it.
-                    pass
-        return self._in_steps(input, residual)
+        if watched is None or route(input, watched) is not Route.DIRECT:
+            return None
+        if residual is not None and route(residual) is not Route.DIRECT:
+            return None
+        options, padding = options_of(self._convolution), self._padding
+        if isinstance(padding, PaddingFunction):
+            padding = padding.amounts(input, options)
+        if padding is None or len(padding) > 2 * len(self._convolution.kernel_size):
+            return None
+        try:
+            return self._operands(options, watched).padded(padding)(input, residual)
+        except (TypeError, ValueError):
+            # A residual that broadcasts, or a wrong input: the steps accept or refuse it.
+            return None
 
     def _operands(self, options: tuple[Any, ...], watched: tuple[Tensor | None, ...]) -> _Operands:
         norm = self._norm

@@ -167,8 +167,11 @@ def _may_wait(match: Match, modules: Modules, order: dict[Node, int]) -> bool:
 
 def describe(match: Match) -> str:
     """Name what a match consists of."""
-    parts = ["zero padding"] if match.padding else []
-    parts.append("convolution")
+    parts = ["convolution"]
+    if isinstance(match.padding, PaddingFunction):
+        parts.insert(0, match.padding.name)
+    elif match.padding:
+        parts.insert(0, "zero padding")
     if match.norm is not None:
         parts.append("batch norm")
     if match.addition is not None:

@@ -46,6 +46,11 @@ class PaddingFunction:
         self._keywords = keywords
         self._learned: BoundedCache[tuple[int, ...] | None] = BoundedCache(SIZES_KEPT)
 
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self._function.__name__
+
     def __call__(self, input: Tensor) -> Tensor:
         """Run the function."""
         return self._function(input, *self._arguments, **self._keywords)

@@ -51,10 +51,11 @@ def accelerate(module: Module, fuse: bool = False) -> Module:
 
     Notes
     -----
-    Memory is shared with PyTorch both ways. In inference weights are prepared once, and again
+    Tensors and arrays share their memory both ways. In inference weights are prepared once, in a
+    copy where the algorithm reads another form or a batch normalisation is folded in, and again
     after an edit: by an optimiser, ``load_state_dict``, or anything else that PyTorch counts as
-    one; of edits it does not count (``weight.data``, NumPy views), those that touch none of a few
-    sampled values go unnoticed. `torch.get_num_threads` limits the threads, as does
+    one. Of edits that it does not count (``weight.data``, NumPy views), those that touch none of a
+    few sampled values go unnoticed. `torch.get_num_threads` limits the threads, as does
     `groupconv.num_threads`.
 
     Calls of ``torch.nn.functional.conv2d`` and its like are no modules: with `fuse` they are

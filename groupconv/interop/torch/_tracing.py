@@ -67,6 +67,8 @@ def trace(root: nn.Module) -> Trace:
                 wrapped[helper] = None
             elif culprit is not root and type(culprit) not in opaque:
                 opaque.add(type(culprit))  # what one cannot, others of its kind cannot either
+            elif isinstance(error, CannotTrace):
+                raise
             else:
                 raise CannotTrace(f"{type(error).__name__}: {error}".split("\n")[0]) from error
         else:

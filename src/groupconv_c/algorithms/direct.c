@@ -91,7 +91,7 @@ static double predict(const gc_plan *plan, const direct *s, double cycles_per_ta
     tap_cycles *= cycles_per_tap * (double)s->planes.extent[0];
     const double results = (double)(s->planes.extent[0] * s->planes.extent[1] * s->planes.extent[2]) *
                            (double)(s->npasses * p->out_per_group);
-    const double store = results * (s->lanes_stored ? 1.5 / plan->kernels->lanes : 2.0);
+    const double store = results * (s->lanes_stored ? 1.5 / plan->kernels->lanes : 0.8);
     const double elements = (double)gc_planes_elements(&s->planes, p->in_per_group);
     const int plain = p->input_strides[4] == plan->storage_size;
     const double pack = elements * (plain ? 0.25 : 1.5);
@@ -126,7 +126,7 @@ static gc_status create(gc_plan *plan) {
         if (p->out_size[i] == 0) plan->units = 0;
     const size_t tile = (size_t)(GC_MAX_KB * GC_MAX_VB * plan->kernels->lanes);
     plan->scratch_size =
-        (gc_planes_elements(&s->planes, p->in_per_group) + tile) * plan->kernels->real_size + 64;
+        (gc_planes_elements(&s->planes, p->in_per_group) + 4 * tile) * plan->kernels->real_size + 64;
     plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
@@ -219,9 +219,47 @@ static void run_slice(const block *b, const direct_pass *pass, ptrdiff_t depth, 
     }
 }
 
+/* Both passes of stride 2 along the width: their tiles are interleaved, so that whole rows are stored. */
+static void run_slice_pair(const block *b, const direct_pass pass[2], ptrdiff_t depth, ptrdiff_t rows,
+                           ptrdiff_t columns) {
+    const direct *s = b->s;
+    const gc_plan *plan = b->run->plan;
+    const gc_kernels *kernels = plan->kernels;
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
+    const ptrdiff_t flat = (rows - 1) * s->planes.pitch + columns, vectors = gc_ceil_div(flat, lanes);
+    const ptrdiff_t width = gc_min(2 * columns, plan->problem.out_size[2] - 2 * b->origin[2]);
+    const ptrdiff_t tile = GC_MAX_KB * GC_MAX_VB * lanes * size;
+    char *const joined = b->tile + 2 * tile;
+    gc_target target = target_of(b, pass, depth);
+    target.column = plan->problem.output_strides[4];
+    target.residual_column = plan->problem.residual_strides[4];
+    gc_tap_sum sum = {
+        .weight = b->weights,
+        .weight_k = s->weights.k,
+        .init = (const char *)b->run->bias + b->k * size,
+    };
+    for (ptrdiff_t v = 0, vb; v < vectors; v += vb) {
+        vb = gc_even_tile(vectors, v, kernels->max_vb[b->kb - 1]);
+        sum.plane = b->planes + (depth * s->planes.slice + v * lanes) * size;
+        sum.out_k = vb * lanes;
+        for (int i = 0; i < 2; i++) {
+            sum.taps = pass[i].taps;
+            sum.ntaps = pass[i].ntaps;
+            sum.out = b->tile + i * tile;
+            kernels->tap_sum[b->kb - 1][vb - 1](&sum);
+        }
+        for (ptrdiff_t u = 0; u < b->kb * vb; u++)
+            kernels->zip(joined + 2 * u * lanes * size, b->tile + u * lanes * size,
+                         b->tile + tile + u * lanes * size);
+        gc_tile_finish(plan, &target, joined, 2 * vb * lanes, b->kb, 2 * v * lanes,
+                       2 * gc_min(vb * lanes, flat - v * lanes), 2 * s->planes.pitch, width);
+    }
+}
+
 static void run_block(const block *b) {
     const direct *s = b->s;
-    for (ptrdiff_t i = 0; i < s->npasses; i++) {
+    const int pairs = s->axes[2].npasses == 2;
+    for (ptrdiff_t i = 0; i < s->npasses; i += pairs ? 2 : 1) {
         const direct_pass *pass = &s->passes[i];
         ptrdiff_t size[3];
         int empty = 0;
@@ -230,7 +268,7 @@ static void run_block(const block *b) {
             if (size[d] <= 0) empty = 1;
         }
         for (ptrdiff_t depth = 0; !empty && depth < size[0]; depth++)
-            run_slice(b, pass, depth, size[1], size[2]);
+            (pairs ? run_slice_pair : run_slice)(b, pass, depth, size[1], size[2]);
     }
 }
 

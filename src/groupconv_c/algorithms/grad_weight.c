@@ -14,7 +14,7 @@
 
 enum {
     box_bytes = 640 * 1024,
-    slab = 16,           /* channels, so that packing stays a small part */
+    slab = 32,           /* channels, so that packing stays a small part */
     wanted_units = 16,   /* fewer: the batch is cut into chunks */
     run_vectors = 64,    /* small images are joined until a run is this long */
     block_vectors = 96,  /* of a dot product at a time: its planes stay in the first-level cache */
@@ -126,7 +126,7 @@ static gc_status create(gc_plan *plan) {
         if (status != GC_OK) return status;
     }
     s->kslabs = gc_ceil_div(p->out_per_group, slab);
-    s->cslabs = gc_ceil_div(p->in_per_group, 4 * slab);
+    s->cslabs = gc_ceil_div(p->in_per_group, 2 * slab);
     const ptrdiff_t cslab = gc_ceil_div(p->in_per_group, s->cslabs);
     gc_planes_choose(&s->planes, s->axes, cslab, box_bytes, plan->kernels, s->boxes);
     const ptrdiff_t *e = s->planes.extent;
@@ -183,8 +183,11 @@ static void pack_gradients(const piece *u, ptrdiff_t n, ptrdiff_t slot, const pt
                     .dtype = p->dtype};
     rows.last = rows.n;
     const ptrdiff_t depth = gc_min(planes->extent[0], p->out_size[0] - origin[0]);
+    const int partial =
+        depth < planes->extent[0] || rows.rows < planes->extent[1] || rows.n < planes->extent[2];
     for (ptrdiff_t k = u->k0; k < u->k1; k++) {
         char *to = u->g + ((k - u->k0) * channel_size(u->s) + slot * planes->channel) * size;
+        if (partial) memset(to, 0, (size_t)(planes->channel * size)); /* what the box lacks */
         const char *from = (const char *)u->run->arrays->weight + n * strides[0] +
                            (u->group * p->out_per_group + k) * strides[1] + origin[0] * strides[2] +
                            origin[1] * strides[3] + origin[2] * strides[4];
