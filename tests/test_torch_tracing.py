@@ -109,12 +109,33 @@ def test_optional_arguments() -> None:
             fused()
 
 
-class Liar(Inner):
+class Liar(nn.Module):
     """Is another function of symbols than of tensors, which tracing cannot notice."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.conv = Inner(), nn.Conv2d(8, 8, 1)
+
     def forward(self, x: Tensor) -> Tensor:
-        y = super().forward(x)
+        y = F.relu(self.conv(self.inner(x)))
         return y + 1 if isinstance(x, Tensor) else y
+
+
+class Breaks(Liar):
+    """Works with tensors only, which shows when its trace runs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.conv(self.inner(x)))
+        return y if isinstance(x, Tensor) else y.there_is_no_such_method()
+
+
+class Overwrites(Liar):
+    """Changes its argument, which symbols do in another way."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.conv(self.inner(x)))
+        x += 1
+        return y
 
 
 class Streaming(Inner):
@@ -132,18 +153,29 @@ class OwnTensor(Inner):
         return super().forward(x) + torch.rand(())
 
 
-def test_the_first_call_compares() -> None:
-    model = Liar()
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Liar, "the fused form gives another result"),
+        (Breaks, "the fused form fails: AttributeError: "),
+        (Overwrites, "the fused form gives another result"),
+    ],
+)
+def test_the_first_call_compares(kind: type[nn.Module], reason: str) -> None:
+    model = kind()
     shake(model)
     fused = accelerate(copy.deepcopy(model), fuse=True)
-    x = draw(*X)
-    with torch.inference_mode():
-        for _ in range(2):
-            torch.testing.assert_close(fused(x), model(x), **TOLERANCE)
+    assert list(report(fused).fused) == ["inner.conv", "conv"]
+    for _ in range(3):
+        own, ours = draw(*X), draw(*X)
+        with torch.inference_mode():
+            torch.testing.assert_close(fused(ours), model(own), **TOLERANCE)
+        torch.testing.assert_close(ours, own)
     state = report(fused)
-    assert state.fused == {}
-    assert state.refused == {"": "the fused form gives another result"}
-    assert "refused: the module itself: the fused form gives another result" in str(state)
+    assert list(state.fused) == ["inner.conv"]
+    assert list(state.refused) == [""]
+    assert state.refused[""].startswith(reason)
+    assert f"refused: the module itself: {reason}" in str(state)
 
 
 def test_modules_that_trace_would_harm() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from groupconv._arguments import (
@@ -37,8 +38,9 @@ class Accelerated(Changed):
     def _compute(self, input: Tensor, output_padding: list[int] | None = None) -> Tensor | None:
         """Convolve, or return None for what is PyTorch's to do."""
         watched = watched_tensors(self)
-        way = route(input, watched or (self.weight, self.bias))
-        if way is Route.PYTORCH:
+        weights = watched or (self.weight, self.bias)
+        way = route(input, weights)
+        if way is Route.PYTORCH or not (watched or all(map(_is_plain, weights))):
             return None
         if way is Route.DIRECT and watched and output_padding is None:
             memo: Memo = self.__dict__[STATE]
@@ -184,6 +186,11 @@ def watched_tensors(module: Any) -> tuple[Tensor | None, ...] | None:
     if not all(type(step) is _WEIGHT_NORM for step in chain):
         return None
     return *chain._parameters.values(), bias
+
+
+def _is_plain(tensor: Tensor | None) -> bool:
+    """Tell tensors from subclasses that hold their values in another way."""
+    return tensor is None or type(tensor) in (Tensor, nn.Parameter, FakeTensor)
 
 
 _WEIGHT_NORM = torch.nn.utils.parametrizations._WeightNorm

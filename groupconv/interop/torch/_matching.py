@@ -67,7 +67,7 @@ def find_matches(graph: Graph, modules: Modules) -> list[Match]:
     matches = []
     for node in graph.nodes:
         called = node.op == "call_module" and isinstance(modules[node], Accelerated)
-        if not called or len(node.args) != 1 or node.kwargs:
+        if not called or len(node.args) != 1 or node.kwargs or is_watched(modules[node]):
             continue
         match = _longest(node, modules, order, taken)
         if match.last is not node or match.padding:
@@ -92,8 +92,6 @@ def _longest(node: Node, modules: Modules, order: dict[Node, int], taken: set[No
 def _follow(node: Node, modules: Modules, taken: set[Node], with_residual: bool) -> Match:
     """Walk from a convolution to its only reader, and on, as long as the steps fit."""
     match = Match(node, node, [node])
-    if is_watched(modules[node]):
-        return match
     current, skipped = node, []
     while len(current.users) == 1:
         (reader,) = current.users

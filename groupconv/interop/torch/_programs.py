@@ -22,12 +22,13 @@ from torch.fx import Graph, GraphModule, Node
 from torch.nn.modules import module as global_hooks
 
 from groupconv.interop.torch import functional
-from groupconv.interop.torch._classes import STATE, Changed, as_before
+from groupconv.interop.torch._classes import NOTE, STATE, Changed, as_before, change
 from groupconv.interop.torch._comparing import close
+from groupconv.interop.torch._convolutions import Accelerated
 from groupconv.interop.torch._fused import FusedConvolution
 from groupconv.interop.torch._matching import Match, describe, find_matches
 from groupconv.interop.torch._routes import Route, route
-from groupconv.interop.torch._tracing import Trace, is_watched, modules_of, trace
+from groupconv.interop.torch._tracing import CannotTrace, Trace, is_watched, modules_of, trace
 
 
 class Program:
@@ -104,17 +105,23 @@ class Program:
             return self._module.forward(*inputs)
         copies = [tensor.clone(memory_format=torch.preserve_format) for tensor in inputs]
         with _originals():
-            expected = root._original.forward(root, *copies)
+            expected = root._original.forward(root, *inputs)
         try:
-            result = self._module.forward(*inputs)
-        except Exception as error:
-            self.refusal = f"the fused form fails: {type(error).__name__}: {error}"
-            return expected
-        if not close([expected, copies], [result, inputs]):
-            self.refusal = "the fused form gives another result"
-            return expected
-        self._compared = True
-        return result
+            result = self._module.forward(*copies)
+        except Exception as error:  # the original did not fail: any error is the program's own
+            self._refuse(root, f"the fused form fails: {type(error).__name__}: {error}")
+        else:
+            # What it did to its arguments counts as well.
+            self._compared = close([expected, inputs], [result, copies])
+            if not self._compared:
+                self._refuse(root, "the fused form gives another result")
+        return expected
+
+    def _refuse(self, root: nn.Module, reason: str) -> None:
+        """Give up, and try the parts by themselves."""
+        self.refusal, self._module = reason, None
+        for part in root.children():
+            fuse(part)
 
 
 _comparing: ContextVar[bool] = ContextVar("groupconv_comparing", default=False)
@@ -152,9 +159,25 @@ class Fused(Changed):
         return self._original.forward(self, *args, **kwargs)
 
 
-def has_optional_arguments(module: nn.Module) -> bool:
-    """Tell whether ``forward`` can be called in ways that a program does not serve."""
-    return any(default is not _NONE for default in _defaults(_original_class(module)).values())
+def fuse(root: nn.Module) -> None:
+    """Fuse in a module as a whole, and in its parts where some calls will not reach that."""
+    changed = any(isinstance(part, Accelerated) for part in root.modules())
+    if isinstance(root, Accelerated | Fused) or not changed:
+        return
+    rest = list(root.children())
+    try:
+        program = Program(root)
+    except CannotTrace as error:
+        for part in rest:
+            if isinstance(part, Accelerated):
+                part.__dict__[NOTE] = f"{type(root).__name__} cannot be traced: {error}"
+    else:
+        if all(default is _NONE for default in _defaults(type(root)).values()):
+            rest = program.opaque  # there are no calls that it does not serve
+        if program.fused or program.functional:
+            change(root, Fused, program)
+    for part in rest:
+        fuse(part)
 
 
 def _original_class(module: nn.Module) -> type[nn.Module]:

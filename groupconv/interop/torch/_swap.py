@@ -6,16 +6,10 @@ from typing import TypeVar
 
 from torch import nn
 
-from groupconv.interop.torch._classes import NOTE, Changed, change, change_back
-from groupconv.interop.torch._convolutions import (
-    CONVOLUTIONS,
-    Accelerated,
-    mixin_for,
-    reason_to_leave,
-)
+from groupconv.interop.torch import _programs
+from groupconv.interop.torch._classes import Changed, change, change_back
+from groupconv.interop.torch._convolutions import CONVOLUTIONS, mixin_for, reason_to_leave
 from groupconv.interop.torch._prepared import Memo
-from groupconv.interop.torch._programs import Fused, Program, has_optional_arguments
-from groupconv.interop.torch._tracing import CannotTrace
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -89,7 +83,7 @@ def accelerate(module: Module, fuse: bool = False) -> Module:
         if isinstance(part, CONVOLUTIONS) and reason_to_leave(part) is None:
             change(part, mixin_for(part), Memo())
     if fuse:
-        _fuse(module)
+        _programs.fuse(module)
     return module
 
 
@@ -110,27 +104,3 @@ def restore(module: Module) -> Module:
         if isinstance(part, Changed):
             change_back(part)
     return module
-
-
-def _fuse(root: nn.Module) -> None:
-    """Fuse in a module as a whole, and in its parts where some calls will not reach that."""
-    if isinstance(root, Accelerated) or not _has_convolutions(root):
-        return
-    rest = list(root.children())
-    try:
-        program = Program(root)
-    except CannotTrace as error:
-        for part in rest:
-            if isinstance(part, Accelerated):
-                part.__dict__[NOTE] = f"{type(root).__name__} cannot be traced: {error}"
-    else:
-        if not has_optional_arguments(root):
-            rest = program.opaque
-        if program.fused or program.functional:
-            change(root, Fused, program)
-    for part in rest:
-        _fuse(part)
-
-
-def _has_convolutions(module: nn.Module) -> bool:
-    return any(isinstance(part, Accelerated) for part in module.modules())

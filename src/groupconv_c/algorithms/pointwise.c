@@ -18,6 +18,7 @@ enum {
 
 typedef struct pointwise {
     ptrdiff_t positions; /* of one image */
+    ptrdiff_t in_step, out_step, residual_step; /* bytes between positions */
     ptrdiff_t panel;     /* positions, whole vectors */
     ptrdiff_t panels, kslabs;
     gc_weights weights;
@@ -26,18 +27,21 @@ typedef struct pointwise {
     double low, high;
 } pointwise;
 
-/* Positions of a channel are one run: the byte step between them, or 0 when they are not. */
-static ptrdiff_t run_step(const ptrdiff_t strides[5], const ptrdiff_t size[3], ptrdiff_t item) {
-    ptrdiff_t step = 0, next = 0;
+/* Whether the positions of a channel are one run, and the bytes between them. */
+static int is_run(const ptrdiff_t strides[5], const ptrdiff_t size[3], ptrdiff_t *step) {
+    ptrdiff_t next = 0;
+    int any = 0;
+    *step = 0;
     for (int i = 2; i >= 0; i--) {
         if (size[i] == 1) continue;
-        if (step == 0)
-            step = next = strides[2 + i];
+        if (!any)
+            *step = next = strides[2 + i];
         else if (strides[2 + i] != next)
             return 0;
+        any = 1;
         next *= size[i];
     }
-    return step ? step : item;
+    return 1;
 }
 
 static const char *refuse(const gc_plan *plan) {
@@ -47,11 +51,12 @@ static const char *refuse(const gc_plan *plan) {
         if (p->kernel[i] != 1 || p->stride[i] != 1 || p->pad_before[i] != 0 ||
             p->out_size[i] != p->in_size[i])
             return "it needs a kernel of 1, stride 1 and no padding";
-    if (run_step(p->input_strides, p->in_size, plan->storage_size) == 0)
+    ptrdiff_t step;
+    if (!is_run(p->input_strides, p->in_size, &step))
         return "it needs the positions of an input channel in one run";
-    if (run_step(p->output_strides, p->in_size, plan->storage_size) == 0)
+    if (!is_run(p->output_strides, p->in_size, &step))
         return "it needs the positions of an output channel in one run";
-    if (p->has_residual && run_step(p->residual_strides, p->in_size, plan->storage_size) == 0)
+    if (p->has_residual && !is_run(p->residual_strides, p->in_size, &step))
         return "it needs the positions of a residual channel in one run";
     return NULL;
 }
@@ -82,6 +87,9 @@ static gc_status create(gc_plan *plan) {
     if (s == NULL) return GC_ERROR_MEMORY;
     double cycles;
     s->positions = p->in_size[0] * p->in_size[1] * p->in_size[2];
+    is_run(p->input_strides, p->in_size, &s->in_step);
+    is_run(p->output_strides, p->in_size, &s->out_step);
+    is_run(p->residual_strides, p->in_size, &s->residual_step);
     s->kb = gc_choose_kb(kernels, p->out_per_group, gc_ceil_div(s->positions, kernels->lanes), &cycles);
     choose_panel(plan, s);
     s->kslabs = gc_max(1, p->out_per_group / k_slab);
@@ -99,7 +107,7 @@ static gc_status create(gc_plan *plan) {
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
     const double vectors = (double)gc_ceil_div(s->positions, kernels->lanes);
-    const int plain = run_step(p->input_strides, p->in_size, plan->storage_size) == plan->storage_size;
+    const int plain = s->in_step == plan->storage_size;
     const double copies = (double)p->in_per_group * vectors * (plain ? 2.5 : 25);
     const double stores = (double)p->out_per_group * vectors * (s->stored ? 1.5 : 12);
     plan->seconds = (double)(p->batch * p->groups) *
@@ -112,7 +120,7 @@ static void copy_panel(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t fi
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const pointwise *s = plan->state;
-    const ptrdiff_t step = run_step(p->input_strides, p->in_size, plan->storage_size);
+    const ptrdiff_t step = s->in_step;
     const gc_rows rows = {
         .to = {to},
         .from = (const char *)run->arrays->input + n * p->input_strides[0] +
@@ -139,8 +147,7 @@ static void run_block(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t fir
     const ptrdiff_t count = gc_min(s->panel, s->positions - first);
     const ptrdiff_t vectors = gc_ceil_div(count, lanes), channel = g * p->out_per_group + k;
     const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
-    const ptrdiff_t to = run_step(o, p->in_size, plan->storage_size);
-    const ptrdiff_t added = run_step(r, p->in_size, plan->storage_size);
+    const ptrdiff_t to = s->out_step, added = s->residual_step;
     gc_target target = {
         .base = (char *)run->arrays->output + n * o[0] + channel * o[1] + first * to,
         .channel = o[1],
