@@ -101,7 +101,7 @@ def main():
             print(f"  {kind}: {ours:.1f} ms, {own / ours:.2f} times as fast, "
                   f"difference {difference:.1e}")  # fmt: skip
             if fuse:
-                print("\n".join(str(report(model)).splitlines()[:4]), "\n  ...")
+                print(*str(report(model)).splitlines()[:4], "  ...", sep="\n")
 
 
 if __name__ == "__main__":

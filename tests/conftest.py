@@ -1,9 +1,25 @@
-"""Settings of all tests: hypothesis without clock or chance; the instruction set in the header."""
+"""What all tests share: one groupconv, hypothesis without a clock or chance, a line in the header.
+
+The tests run from the root of a checkout, whose folder ``groupconv`` Python would import from the
+current directory although it lacks the compiled core after ``pip install .``. So that the tests and
+every interpreter they start import the package that is installed, the root leaves ``sys.path``
+unless the core was built in place, and the tests run elsewhere, with ``PYTHONPATH`` set.
+"""
 
 from __future__ import annotations
 
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+
 import hypothesis
 import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+if not any((ROOT / "groupconv").glob("_core.*.so")):
+    sys.path[:] = [folder for folder in sys.path if pathlib.Path(folder or ".").resolve() != ROOT]
 
 pytest.register_assert_rewrite("helpers")
 
@@ -11,7 +27,20 @@ hypothesis.settings.register_profile("groupconv", derandomize=True, deadline=Non
 hypothesis.settings.load_profile("groupconv")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_groupconv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    import groupconv
+
+    package = pathlib.Path(groupconv.__file__).parents[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(package), prepend=os.pathsep)
+        patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        yield
+
+
 def pytest_report_header() -> str:
+    import groupconv
     from groupconv import _core
 
-    return f"groupconv: {_core.isa_in_use()} of {', '.join(_core.isa_available())}"
+    folder = pathlib.Path(groupconv.__file__).parent
+    return f"groupconv: {folder}, {_core.isa_in_use()} of {', '.join(_core.isa_available())}"

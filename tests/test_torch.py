@@ -139,6 +139,14 @@ def test_memory_is_shared() -> None:
     assert result.data_ptr() % 64 == 0
 
 
+def test_lazily_negated_tensors() -> None:
+    module = accelerate(nn.Conv2d(4, 4, 3, groups=2))
+    x = torch.imag(torch.complex(draw(1, 4, 6, 6), draw(1, 4, 6, 6, seed=1)).conj())
+    assert x.is_neg()
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), restore(module)(x))
+
+
 @pytest.mark.parametrize("needs_grad", [False, True])
 @pytest.mark.parametrize(
     ("module", "shape", "order"),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import pathlib
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -176,3 +180,22 @@ def test_training_step() -> None:
         assert ours.grad is not None, name
         scale = theirs.grad.abs().max()
         assert (ours.grad - theirs.grad).abs().max() <= 1e-3 * scale + 1e-6, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["accelerate_torch.py", "--size=64", "--repeats=1"], "53 of 53 convolutions computed by"),
+        (["whole_models.py", "--only=mobilenet", "--seconds=0"], "mobilenetv2 "),
+    ],
+    ids=["accelerate_torch", "whole_models"],
+)
+def test_examples(arguments: list[str], printed: str) -> None:
+    name, *rest = arguments
+    script = pathlib.Path(__file__).parent.parent / "examples" / name
+    found = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # groupconv where we found it
+    command = [sys.executable, script, *rest]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=True, env=found
+    )
+    assert printed in done.stdout

@@ -86,6 +86,10 @@ static inline ptrdiff_t gc_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 
 static inline ptrdiff_t gc_floor_div(ptrdiff_t a, ptrdiff_t b) {
     return a / b - (a % b != 0 && a < 0);
 }
+/* Asks for memory that is read soon. */
+static inline void gc_prefetch(const char *from, ptrdiff_t bytes) {
+    for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
+}
 static inline size_t gc_round_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
 /* Where piece i of `parts` equal pieces of 0..total begins. */
 static inline ptrdiff_t gc_cut(ptrdiff_t total, ptrdiff_t parts, ptrdiff_t i) {

@@ -102,7 +102,7 @@ static void check_error_per_thread(void) {
 
 /* Runs every algorithm on a problem without output, or a gradient without terms, which is zero. */
 static void check_empty(const gc_problem *problem) {
-    trial t = trial_create(problem);
+    trial t = trial_create(problem, 1);
     char names[MAX_ALGORITHMS][ALGORITHM_NAME];
     const int count = algorithms_for(&t.problem, names);
     for (int i = 0; i < count; i++) {

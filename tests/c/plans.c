@@ -150,8 +150,8 @@ static void check_plan(const trial *t, const gc_plan *plan, const char *isa) {
     array_destroy(&output);
 }
 
-void check_problem(const gc_problem *problem, const char *isa) {
-    trial t = trial_create(problem);
+void check_problem(const gc_problem *problem, int plain, const char *isa) {
+    trial t = trial_create(problem, plain);
     char names[MAX_ALGORITHMS][ALGORITHM_NAME];
     problem_text(problem, subject, sizeof subject);
     const int count = algorithms_for(&t.problem, names);
@@ -177,7 +177,7 @@ void runs_text(char *text, size_t size) {
     for (int i = 0; i < seen_count && at < size; i++)
         at += (size_t)snprintf(text + at, size - at, "%s%s %ld", i ? ", " : "", seen[i].name,
                                seen[i].runs);
-    if (at < size) snprintf(text + at, size - at, "; two threads at once %ld", shared);
+    if (at < size) snprintf(text + at, size - at, "; in two threads at once %ld", shared);
     seen_count = 0;
     shared = 0;
     memset(seen, 0, sizeof seen);

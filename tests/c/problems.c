@@ -23,7 +23,7 @@ double problem_macs(const gc_problem *p) {
 
 /* Sizes of one axis; 0 when no output fits. */
 static int draw_axis(gc_problem *p, int i, int plain) {
-    p->kernel[i] = p->ndim == 3 ? PICK(1, 2, 3) : PICK(1, 2, 3, 3, 3, 4, 5, 5, 7);
+    p->kernel[i] = p->ndim == 3 ? PICK(1, 2, 3) : PICK(1, 2, 3, 3, 3, 3, 4, 5, 5, 7);
     if (i > 0 && plain) p->kernel[i] = p->kernel[0];
     p->stride[i] = plain ? 1 : PICK(1, 1, 2, 3, 4);
     p->dilation[i] = plain ? 1 : PICK(1, 1, 2, 3);
@@ -88,6 +88,41 @@ gc_problem problem_draw(gc_op op, gc_dtype dtype) {
         }
         return p;
     }
+}
+
+int problem_narrow(int index, gc_problem *p) {
+    enum { widths = 34, kinds = 8 };
+    static const struct {
+        gc_op op;
+        ptrdiff_t groups, in_per_group, out_per_group, kernel, stride;
+    } kind[kinds] = {
+        {GC_CONV, 3, 1, 1, 3, 1}, /* depthwise */
+        {GC_CONV, 3, 1, 1, 5, 1},           {GC_CONV, 2, 1, 2, 3, 2},
+        {GC_CONV, 1, 3, 5, 1, 1}, /* pointwise */
+        {GC_CONV, 2, 3, 4, 3, 1},           {GC_CONV, 1, 3, 5, 3, 2},
+        {GC_CONV_TRANSPOSE, 2, 2, 3, 3, 2}, {GC_GRAD_WEIGHT, 2, 2, 3, 3, 1},
+    };
+    if (index >= widths * kinds) return 0;
+    const int k = index / widths, width = 1 + index % widths;
+    const ptrdiff_t size[2] = {1 + width % 6, width};
+    *p = (gc_problem){.op = kind[k].op, .ndim = 2, .batch = 1, .groups = kind[k].groups};
+    p->dtype = index % 3 ? GC_F32 : GC_F64;
+    p->in_per_group = kind[k].in_per_group;
+    p->out_per_group = kind[k].out_per_group;
+    for (int i = 0; i < 2; i++) {
+        p->in_size[i] = size[i];
+        p->kernel[i] = kind[k].kernel;
+        p->stride[i] = kind[k].stride;
+        p->dilation[i] = 1;
+        p->pad_before[i] = kind[k].kernel / 2;
+        p->out_size[i] =
+            p->op == GC_CONV_TRANSPOSE ? size[i] * p->stride[i] : (size[i] - 1) / p->stride[i] + 1;
+    }
+    if (p->op != GC_GRAD_WEIGHT) {
+        p->has_residual = index % 2;
+        p->activation = index % 5 < 2 ? GC_RELU : GC_IDENTITY;
+    }
+    return 1;
 }
 
 int problem_larger(int index, gc_problem *p) {

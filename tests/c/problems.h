@@ -7,6 +7,9 @@
 /* A random problem without strides. */
 gc_problem problem_draw(gc_op op, gc_dtype dtype);
 
+/* Problems of every width up to two of the longest vectors; 0 when `index` is behind the last. */
+int problem_narrow(int index, gc_problem *p);
+
 /* Problems with enough work for several threads: 0 when `index` is behind the last. */
 int problem_larger(int index, gc_problem *p);
 

@@ -427,6 +427,10 @@ static void work_packed(const gc_run *run, void *scratch, ptrdiff_t first, ptrdi
         .low = s->low,
         .high = s->high,
     };
+    /* one contiguous channel is fetched while another is computed */
+    const ptrdiff_t bytes = p->in_size[0] * p->in_size[1] * p->in_size[2] * plan->storage_size;
+    const int fetch = i[4] == plan->storage_size && i[3] == i[4] * p->in_size[2] &&
+                      (p->in_size[0] == 1 || i[2] == i[3] * p->in_size[1]) && bytes <= 64 * 1024;
     ptrdiff_t packed = -1;
     gc_planes_clear_slack(&s->planes, 1, plan->kernels, planes);
     for (ptrdiff_t unit = first; unit < last;) {
@@ -437,6 +441,9 @@ static void work_packed(const gc_run *run, void *scratch, ptrdiff_t first, ptrdi
             gc_pack(plan, s->axes, &s->planes, in, i + 1, 1, origin, packed >= 0, planes);
             packed = n * p->groups + g;
         }
+        if (fetch && k + 1 < channels && s->tiles * (row + 1) < last)
+            gc_prefetch((const char *)run->arrays->input + n * i[0] + (k + 1) / p->out_per_group * i[1],
+                        bytes);
         c.out = (char *)run->arrays->output + n * o[0] + k * o[1];
         if (p->has_residual) c.residual = (const char *)run->arrays->residual + n * r[0] + k * r[1];
         a.weight = gc_weights_at(&s->weights, plan, run, g, k - g * p->out_per_group);
@@ -446,20 +453,51 @@ static void work_packed(const gc_run *run, void *scratch, ptrdiff_t first, ptrdi
     }
 }
 
-/* Whole channels, one call each. Channels can be tiny, so what changes is advanced, not recomputed. */
+/* A channel that the work moves through: image, group and multiplier count up, nothing is divided. */
+typedef struct cursor {
+    ptrdiff_t n, k, g, within;
+} cursor;
+
+static void advance(cursor *at, const gc_problem *p) {
+    if (++at->within == p->out_per_group) {
+        at->within = 0;
+        at->g++;
+    }
+    if (++at->k == p->groups * p->out_per_group) {
+        at->k = at->g = 0;
+        at->n++;
+    }
+}
+
+static void bind_rolling(const gc_run *run, const cursor *at, gc_rolling *a) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const depthwise *s = plan->state;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t *i = p->input_strides, *o = p->output_strides, *r = p->residual_strides;
+    a->in = (const char *)run->arrays->input + at->n * i[0] + at->g * i[1];
+    a->out = (char *)run->arrays->output + at->n * o[0] + at->k * o[1];
+    if (p->has_residual)
+        a->residual = (const char *)run->arrays->residual + at->n * r[0] + at->k * r[1];
+    a->weight = gc_weights_at(&s->weights, plan, run, at->g, at->within) +
+                s->passes[0].chunks->weight * size;
+    a->init = (const char *)run->bias + at->k * size;
+}
+
+/* Whole channels, one call each, or two narrow ones in one. Channels can be tiny, so what changes is
+ * advanced, not recomputed. The next channel is fetched while one is computed: columns of vectors are an
+ * order that hardware does not foresee. */
 static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const depthwise *s = plan->state;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     const ptrdiff_t channels = p->groups * p->out_per_group;
-    const ptrdiff_t *i = p->input_strides, *o = p->output_strides, *r = p->residual_strides;
-    const gc_depthwise_chunk *chunk = s->passes[0].chunks;
     gc_rolling a = {
-        .in_row = i[3] / size,
-        .out_row = o[3] / size,
-        .residual_row = r[3] / size,
-        .weight_row = chunk->weight_row,
+        .in_row = p->input_strides[3] / size,
+        .out_row = p->output_strides[3] / size,
+        .residual_row = p->residual_strides[3] / size,
+        .weight_row = s->passes[0].chunks->weight_row,
         .weight_column = s->passes[0].weight_column,
         .height = p->in_size[1],
         .out_height = p->out_size[1],
@@ -471,23 +509,31 @@ static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         .low = s->low,
         .high = s->high,
     };
-    ptrdiff_t n = first / channels, k = first % channels;
-    ptrdiff_t g = k / p->out_per_group, within = k % p->out_per_group;
+    gc_rolling next = a;
+    cursor at = {.n = first / channels, .k = first % channels};
+    at.g = at.k / p->out_per_group;
+    at.within = at.k % p->out_per_group;
+    const ptrdiff_t bytes = ((p->in_size[1] - 1) * a.in_row + p->in_size[2]) * size;
+    const int narrow = p->out_size[2] <= plan->kernels->lanes / 2 && p->in_size[2] <= plan->kernels->lanes / 2;
+    const int fetch = p->input_strides[3] > 0 && bytes <= 64 * 1024;
+    bind_rolling(run, &at, &a);
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        a.in = (const char *)run->arrays->input + n * i[0] + g * i[1];
-        a.out = (char *)run->arrays->output + n * o[0] + k * o[1];
-        if (p->has_residual) a.residual = (const char *)run->arrays->residual + n * r[0] + k * r[1];
-        a.weight = gc_weights_at(&s->weights, plan, run, g, within) + chunk->weight * size;
-        a.init = (const char *)run->bias + k * size;
+        const int more = unit + 1 < last;
+        if (more) {
+            advance(&at, p);
+            bind_rolling(run, &at, &next);
+        }
+        if (more && narrow) {
+            plan->kernels->rolling3x3_pair(&a, &next);
+            if (++unit + 1 < last) {
+                advance(&at, p);
+                bind_rolling(run, &at, &a);
+            }
+            continue;
+        }
+        if (more && fetch && next.in != a.in) gc_prefetch(next.in, bytes);
         plan->kernels->rolling3x3(&a);
-        if (++within == p->out_per_group) {
-            within = 0;
-            g++;
-        }
-        if (++k == channels) {
-            k = g = 0;
-            n++;
-        }
+        a = next;
     }
 }
 

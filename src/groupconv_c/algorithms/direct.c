@@ -95,7 +95,9 @@ static double predict(const gc_plan *plan, const direct *s, double cycles_per_ta
     const double elements = (double)gc_planes_elements(&s->planes, p->in_per_group);
     const int plain = p->input_strides[4] == plan->storage_size;
     const double pack = elements * (plain ? 0.25 : 1.5);
-    return (double)(p->batch * p->groups) * boxes * (tap_cycles + store + pack) * GC_CYCLE;
+    const double weights = gc_weights_cycles((double)p->out_per_group * (double)s->weights.per_k *
+                                             (double)plan->kernels->real_size);
+    return (double)(p->batch * p->groups) * (boxes * (tap_cycles + store + pack) + weights) * GC_CYCLE;
 }
 
 static gc_status create(gc_plan *plan) {

@@ -110,8 +110,10 @@ static gc_status create(gc_plan *plan) {
     const int plain = s->in_step == plan->storage_size;
     const double copies = (double)p->in_per_group * vectors * (plain ? 2.5 : 25);
     const double stores = (double)p->out_per_group * vectors * (s->stored ? 1.5 : 12);
+    const double weights = gc_weights_cycles((double)p->out_per_group * (double)p->in_per_group *
+                                             (double)kernels->real_size);
     plan->seconds = (double)(p->batch * p->groups) *
-                    (cycles * (double)p->in_per_group + copies + stores) * GC_CYCLE;
+                    (cycles * (double)p->in_per_group + copies + stores + weights) * GC_CYCLE;
     return GC_OK;
 }
 

@@ -148,18 +148,15 @@ static double predict(const gc_plan *plan, const winograd *s) {
     const gc_problem *p = &plan->problem;
     const double window = s->kind.window * s->kind.window, v = (double)s->tile_vectors;
     const double icg = (double)p->in_per_group, ocg = (double)p->out_per_group;
-    /* weights beyond the second-level cache come at about 4 bytes a cycle */
-    const double weights = window * icg * ocg * (double)plan->kernels->real_size;
-    const double reading = (double)p->groups * weights > 1.5e6 ? weights / 5.0 : 0;
-    double products = window * icg * s->cycles_per_channel_pair + window * ocg * v / 2;
-    if (reading > products) products = reading;
+    const double products = window * icg * s->cycles_per_channel_pair + window * ocg * v / 2;
+    const double weights = gc_weights_cycles(window * icg * ocg * (double)plan->kernels->real_size);
     const double flat = (double)(s->planes.extent[1] * s->planes.pitch) / plan->kernels->lanes;
     const double spill = plan->kernels->registers < 32 ? 1.5 : 1;
     const double transforms = (icg * (flat + 0.5) * 6.5 + ocg * v * 7.5) * window * spill;
     const double pack = icg * flat * (double)s->planes.nplanes * 2.5;
     const double finish = ocg * v * s->kind.outputs * (s->kind.outputs * 3 + 10);
-    return (double)(p->batch * p->groups * s->boxes) *
-           (products + transforms + pack + finish) * 1.25 * GC_CYCLE;
+    return (double)(p->batch * p->groups) * GC_CYCLE *
+           ((double)s->boxes * (products + transforms + pack + finish) * 1.25 + weights);
 }
 
 static gc_status create_kind(gc_plan *plan, int which) {
@@ -337,6 +334,9 @@ static void multiply(const box *b, ptrdiff_t k, ptrdiff_t count) {
             kb = gc_even_tile(count, i, s->kb);
             sum.weight = (const char *)b->run->weights +
                          ((b->g * window + e) * p->out_per_group + k + i) * p->in_per_group * size;
+            if (e + 1 < window) /* the next element's rows are short: fetched ahead by hand */
+                gc_prefetch((const char *)sum.weight + p->out_per_group * p->in_per_group * size,
+                            kb * p->in_per_group * size);
             for (ptrdiff_t v = 0, vb; v < vectors; v += vb) {
                 vb = gc_even_tile(vectors, v, plan->kernels->max_vb[kb - 1]);
                 sum.plane = b->in + (e * s->in_step + v * lanes) * size;

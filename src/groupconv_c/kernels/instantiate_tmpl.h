@@ -30,6 +30,7 @@ static const gc_kernels OP(table) = {
     .depthwise_8 = OP(depthwise_8),
     .depthwise_4 = OP(depthwise_4),
     .rolling3x3 = OP(rolling3x3),
+    .rolling3x3_pair = OP(rolling3x3_pair),
     .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},
     .tap_dot = {TAP_DOT_ENTRIES(1), TAP_DOT_ENTRIES(2), TAP_DOT_ENTRIES(3), TAP_DOT_ENTRIES(4)},
     .winograd_input = {OP(winograd_input4), OP(winograd_input6)},

@@ -61,6 +61,9 @@ GC_INLINE f32_v f32_zip_low(f32_v a, f32_v b) {
 GC_INLINE f32_v f32_zip_high(f32_v a, f32_v b) {
     return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
 }
+GC_INLINE f32_v f32_set2(float a, float b) {
+    return _mm256_set_m128(_mm_set1_ps(b), _mm_set1_ps(a));
+}
 GC_INLINE float f32_sum(f32_v v) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
@@ -130,6 +133,9 @@ GC_INLINE f64_v f64_zip_low(f64_v a, f64_v b) {
 }
 GC_INLINE f64_v f64_zip_high(f64_v a, f64_v b) {
     return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x31);
+}
+GC_INLINE f64_v f64_set2(double a, double b) {
+    return _mm256_set_m128d(_mm_set1_pd(b), _mm_set1_pd(a));
 }
 GC_INLINE double f64_sum(f64_v v) {
     const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));

@@ -58,6 +58,9 @@ GC_INLINE f32_v f32_zip_high(f32_v a, f32_v b) {
         _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     return _mm512_permutex2var_ps(a, i, b);
 }
+GC_INLINE f32_v f32_set2(float a, float b) {
+    return _mm512_mask_broadcastss_ps(f32_set1(a), 0xff00, _mm_set_ss(b));
+}
 GC_INLINE float f32_sum(f32_v v) { return _mm512_reduce_add_ps(v); }
 GC_INLINE f32_v f32_load_f16(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
@@ -108,6 +111,9 @@ GC_INLINE f64_v f64_zip_low(f64_v a, f64_v b) {
 }
 GC_INLINE f64_v f64_zip_high(f64_v a, f64_v b) {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+}
+GC_INLINE f64_v f64_set2(double a, double b) {
+    return _mm512_mask_broadcastsd_pd(f64_set1(a), 0xf0, _mm_set_sd(b));
 }
 GC_INLINE double f64_sum(f64_v v) { return _mm512_reduce_add_pd(v); }
 

@@ -180,6 +180,8 @@ typedef struct gc_kernels {
     void (*depthwise_8)(const gc_depthwise *);
     void (*depthwise_4)(const gc_depthwise *);
     void (*rolling3x3)(const gc_rolling *);
+    /* Two channels at once, input and output at most half a vector wide; shared but for the pointers. */
+    void (*rolling3x3_pair)(const gc_rolling *, const gc_rolling *);
     int max_tb[GC_MAX_DOT_KB];
     gc_tap_dot_fn *tap_dot[GC_MAX_DOT_KB][GC_MAX_DOT_TB];
     void (*winograd_input[2])(const gc_winograd_input *);

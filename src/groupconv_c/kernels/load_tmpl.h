@@ -53,27 +53,38 @@ static void OP(load_row)(void *restrict to_, const void *restrict from_, ptrdiff
     for (ptrdiff_t i = 0; i < n; i++) memcpy(to + i, from + i * stride, sizeof(real));
 }
 
-/* Columns of vectors are the outer loop of all that follows, so that masks are made once: rows come
- * from the first-level cache either way. Edges are the zero lanes of masked loads. */
+/* Rows go from start to end, as memory likes it; only vectors at the edges are masked, and the masks are
+ * made once. Vectors whole .. wholes - 1 of a row lie inside the source. */
+typedef struct OP(row_edges) {
+    ptrdiff_t vectors, whole, wholes;
+} OP(row_edges);
+
+GC_INLINE OP(row_edges) OP(find_edges)(ptrdiff_t first, ptrdiff_t last, ptrdiff_t n, ptrdiff_t width) {
+    OP(row_edges) e = {(n + LANES - 1) / LANES, 0, 0};
+    if (first > 0) e.whole = (first + width - 1) / width;
+    e.wholes = gc_larger(gc_smaller(last / width, n / LANES), e.whole);
+    e.whole = gc_smaller(e.whole, e.vectors);
+    e.wholes = gc_smaller(e.wholes, e.vectors);
+    return e;
+}
+
+GC_INLINE void OP(pack_contiguous_edge)(real *to, const real *from, const gc_rows *a, ptrdiff_t v) {
+    const ptrdiff_t i = v * LANES;
+    const M in = OP(mask)(gc_window_bits(a->first - i, a->last - i, LANES));
+    const M out = OP(mask)(gc_window_bits(0, a->n - i, LANES));
+    OP(store_mask)(to + i, OP(load_mask)(from + i, in), out);
+}
+
 static void OP(pack_contiguous)(const gc_rows *a) {
-    for (ptrdiff_t i = 0; i < a->n; i += LANES) {
-        /* lane l is element i + l of the row: from[i + l - first] where that exists */
-        const real *from = (const real *)a->from + i - a->first;
-        real *to = (real *)a->to[0] + i;
-        const ptrdiff_t step = a->from_row;
-        if (i >= a->first && i + LANES <= a->last && i + LANES <= a->n) {
-            for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch) {
-                OP(store)(to, OP(load)(from));
-                from = (const real *)((const char *)from + step);
-            }
-            continue;
-        }
-        const M in = OP(mask)(gc_window_bits(a->first - i, a->last - i, LANES));
-        const M out = OP(mask)(gc_window_bits(0, a->n - i, LANES));
-        for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch) {
-            OP(store_mask)(to, OP(load_mask)(from, in), out);
-            from = (const real *)((const char *)from + step);
-        }
+    const OP(row_edges) e = OP(find_edges)(a->first, a->last, a->n, LANES);
+    const real *from = (const real *)a->from - a->first; /* lane l of vector v is from[v*LANES + l] */
+    real *to = a->to[0];
+    for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch) {
+        for (ptrdiff_t v = 0; v < e.whole; v++) OP(pack_contiguous_edge)(to, from, a, v);
+        for (ptrdiff_t v = e.whole; v < e.wholes; v++)
+            OP(store)(to + v * LANES, OP(load)(from + v * LANES));
+        for (ptrdiff_t v = e.wholes; v < e.vectors; v++) OP(pack_contiguous_edge)(to, from, a, v);
+        from = (const real *)((const char *)from + a->from_row);
     }
 }
 
@@ -92,27 +103,36 @@ static void OP(pack_rows)(const gc_rows *a) {
 }
 
 #define PACK_BY(N)                                                                                \
+    GC_INLINE void OP(pack_by_##N)(const gc_rows *a, const real *from, ptrdiff_t j, ptrdiff_t v,  \
+                                   const int EDGE) {                                              \
+        const ptrdiff_t i = v * LANES;                                                            \
+        const M out = OP(mask)(gc_window_bits(0, a->n - i, LANES));                               \
+        V x[N];                                                                                   \
+        GC_UNROLL(4)                                                                              \
+        for (int p = 0; p < N; p++) {                                                             \
+            const ptrdiff_t at = N * i + p * LANES;                                               \
+            x[p] = EDGE ? OP(load_mask)(from + at, OP(mask)(gc_window_bits(a->first - at,         \
+                                                                           a->last - at, LANES))) \
+                        : OP(load)(from + at);                                                    \
+        }                                                                                         \
+        OP(split_##N)(x);                                                                         \
+        GC_UNROLL(4)                                                                              \
+        for (int p = 0; p < N; p++) {                                                             \
+            real *to = (real *)a->to[p] + j * a->pitch + i;                                       \
+            if (EDGE)                                                                             \
+                OP(store_mask)(to, x[p], out);                                                    \
+            else                                                                                  \
+                OP(store)(to, x[p]);                                                              \
+        }                                                                                         \
+    }                                                                                             \
     static void OP(pack_rows_by_##N)(const gc_rows *a) {                                          \
-        for (ptrdiff_t i = 0; i < a->n; i += LANES) {                                             \
-            const real *from = (const real *)a->from + N * i;                                     \
-            const int whole = N * i >= a->first && N * (i + LANES) <= a->last;                    \
-            const M out = OP(mask)(gc_window_bits(0, a->n - i, LANES));                           \
-            M in[N];                                                                              \
-            for (int p = 0; p < N; p++)                                                           \
-                in[p] = OP(mask)(gc_window_bits(a->first - N * i - p * LANES,                     \
-                                                a->last - N * i - p * LANES, LANES));             \
-            for (ptrdiff_t j = 0; j < a->rows; j++) {                                             \
-                V x[N];                                                                           \
-                GC_UNROLL(4)                                                                      \
-                for (int p = 0; p < N; p++)                                                       \
-                    x[p] = whole ? OP(load)(from + p * LANES)                                     \
-                                 : OP(load_mask)(from + p * LANES, in[p]);                        \
-                OP(split_##N)(x);                                                                 \
-                GC_UNROLL(4)                                                                      \
-                for (int p = 0; p < N; p++)                                                       \
-                    OP(store_mask)((real *)a->to[p] + j * a->pitch + i, x[p], out);               \
-                from = (const real *)((const char *)from + a->from_row);                          \
-            }                                                                                     \
+        const OP(row_edges) e = OP(find_edges)(a->first, a->last, a->n, N * LANES);               \
+        const real *from = a->from;                                                               \
+        for (ptrdiff_t j = 0; j < a->rows; j++) {                                                 \
+            for (ptrdiff_t v = 0; v < e.whole; v++) OP(pack_by_##N)(a, from, j, v, 1);            \
+            for (ptrdiff_t v = e.whole; v < e.wholes; v++) OP(pack_by_##N)(a, from, j, v, 0);     \
+            for (ptrdiff_t v = e.wholes; v < e.vectors; v++) OP(pack_by_##N)(a, from, j, v, 1);   \
+            from = (const real *)((const char *)from + a->from_row);                              \
         }                                                                                         \
     }
 

@@ -6,6 +6,7 @@
  *   R_store_lanes(p, v, lanes) R_load_lanes(p, lanes): chosen lanes side by side in memory
  *   R_even(a, b) R_odd(a, b): lanes 0, 2, ... or 1, 3, ... of a followed by b
  *   R_zip_low(a, b) R_zip_high(a, b): lanes of a and b in turn, the lower or higher half
+ *   R_set2(a, b): a in the lower half of the lanes, b in the upper
  *   R_sum(v): of all lanes, in an order of the instruction set's own
  *   f32_load_f16(p) f32_load_bf16(p) f32_store_f16(p, v) f32_store_bf16(p, v)
  * and then includes instantiate_tmpl.h once for each R.

@@ -1,0 +1,65 @@
+"""Build the C test program: the C core and this folder's files, by one compiler.
+
+python tests/c/build.py --output test_groupconv --compiler gcc -- -O1 -fopenmp
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+HERE = pathlib.Path(__file__).resolve().parent
+CORE = HERE.parents[1] / "src" / "groupconv_c"
+STRICT = ("-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Wvla", "-Werror", "-ffp-contract=off")
+
+
+def build(
+    program: pathlib.Path, compiler: str = "gcc", flags: Sequence[str] = ("-O1", "-fopenmp")
+) -> None:
+    """Compile every file, several at a time, and link.
+
+    Raises
+    ------
+    RuntimeError
+        With the compiler's messages, which include warnings.
+    """
+    sources = [*CORE.rglob("*.c"), *HERE.glob("*.c")]
+    command = [*compiler.split(), *STRICT, *flags, f"-I{CORE}"]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = [f"{folder}/{number}.o" for number in range(len(sources))]
+        steps = [
+            [*command, "-c", str(source), "-o", made]
+            for source, made in zip(sources, objects, strict=True)
+        ]
+        list(pool.map(_run, steps))
+        _run([*compiler.split(), *flags, *objects, "-lm", "-pthread", "-o", str(program)])
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=pathlib.Path, required=True)
+    parser.add_argument("--compiler", default="gcc")
+    parser.add_argument("flags", nargs="*")
+    arguments = parser.parse_args()
+    try:
+        build(arguments.output, arguments.compiler, arguments.flags)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""The C core without Python: the test program of ``tests/c``, the header alone, every compiler."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import groupconv
+from groupconv import _core
+
+FOLDER = pathlib.Path(__file__).parent / "c"
+CORE = FOLDER.parents[1] / "src" / "groupconv_c"
+SOURCES = sorted(CORE.rglob("*.c"))
+
+SPEC = importlib.util.spec_from_file_location("build_c_tests", FOLDER / "build.py")
+assert SPEC is not None
+assert SPEC.loader is not None
+building = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(building)
+
+
+def algorithms() -> set[str]:
+    """Names of all algorithms, as their files define them."""
+    text = "".join(source.read_text() for source in (CORE / "algorithms").glob("*.c"))
+    return set(re.findall(r'\.name = "(\w+)"', text))
+
+
+def test_program(tmp_path: pathlib.Path) -> None:
+    """It passes on every instruction set in question, and has run every algorithm on each."""
+    program = tmp_path / "test_groupconv"
+    building.build(program)
+    # waiting threads that spin would only keep the tests' own from the processor
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
+    ran = subprocess.run(
+        [program], env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    *lines, verdict = ran.stdout.splitlines()
+    assert verdict == "passed"
+    runs = {}
+    for line in lines:
+        isa, counts = line.split(": ")
+        runs[isa] = {name: int(count) for name, count in re.findall(r"(\w+) (\d+)\b", counts)}
+    capped = os.environ.get("GROUPCONV_ISA")
+    assert list(runs) == ([capped] if capped else _core.isa_available())
+    assert len(algorithms()) > 4
+    for counts in runs.values():
+        assert algorithms() <= counts.keys()
+        assert counts["once"] > 0
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("flags", [(), ("-fopenmp",)], ids=["serial", "openmp"])
+def test_no_warnings(compiler: str, flags: tuple[str, ...]) -> None:
+    """With and without OpenMP; what optimisers warn of, the other builds would show."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    command = [compiler, *building.STRICT, *flags, "-fsyntax-only", *map(str, SOURCES)]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_header_alone(language: str, tmp_path: pathlib.Path) -> None:
+    """It needs no other, in standard C and C++, and names nothing but gc_ and GC_ things."""
+    compiler = shutil.which("g++" if language == "c++" else "gcc")
+    if compiler is None:
+        pytest.skip("g++ is not installed")
+    standard = "-std=c++11" if language == "c++" else "-std=c11"
+    program = tmp_path / "program"
+    program.write_text('#include "groupconv.h"\nint main(void) { return GC_OK; }\n')
+    command = [compiler, "-x", language, standard, "-pedantic-errors", "-Wall", "-Werror"]
+    checked = subprocess.run(
+        [*command, "-I", groupconv.get_include(), "-fsyntax-only", program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+    text = re.sub(r"/\*.*?\*/", "", (CORE / "groupconv.h").read_text(), flags=re.DOTALL)
+    declared = re.findall(r"^#define (\w+)|^\} (\w+);|^[^#\n]*?(\w+)\(", text, re.MULTILINE)
+    names = {name for found in declared for name in found if name}
+    assert len(names) > 20
+    assert all(re.match("gc_|GC_|GROUPCONV_H", name) for name in names), names
+
+
+def test_every_function_of_the_header_exists(tmp_path: pathlib.Path) -> None:
+    """Each declared function is defined, and no other name without gc_ is seen from outside."""
+    text = re.sub(r"/\*.*?\*/", "", (CORE / "groupconv.h").read_text(), flags=re.DOTALL)
+    declared = set(re.findall(r"(\bgc_\w+)\(", text))
+    flags = [*building.STRICT, "-O0", "-fPIC", "-shared"]
+    library = tmp_path / "libgroupconv.so"
+    subprocess.run(["gcc", *flags, *map(str, SOURCES), "-lm", "-o", library], check=True)
+    listed = subprocess.run(
+        ["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True
+    )
+    defined = {line.split()[-1] for line in listed.stdout.splitlines()}
+    assert declared <= defined
+    assert all(name.startswith("gc_") for name in defined), defined
