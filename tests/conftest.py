@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 if not any((ROOT / "groupconv").glob("_core.*.so")):
     sys.path[:] = [folder for folder in sys.path if pathlib.Path(folder or ".").resolve() != ROOT]
 
-pytest.register_assert_rewrite("helpers")
+pytest.register_assert_rewrite("helpers", "onnx_helpers", "torch_helpers")
 
 hypothesis.settings.register_profile("groupconv", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("groupconv")
