@@ -66,6 +66,9 @@ gc_status gc_problem_normalise(const gc_problem *from, gc_problem *to);
 double gc_problem_macs(const gc_problem *p);
 double gc_problem_bytes(const gc_problem *p);
 ptrdiff_t gc_storage_size(gc_dtype dtype);
+/* Cycles that a call spends on columns far apart in memory, as channels_last has them, for algorithms with
+ * positions in the lanes. */
+double gc_strided_cycles(const gc_plan *plan);
 int gc_output_is_rows(const gc_plan *plan);
 int gc_residual_is_rows(const gc_plan *plan);
 

@@ -112,6 +112,17 @@ double gc_problem_bytes(const gc_problem *p) {
     return (in + out * (p->has_residual ? 2 : 1) + weight) * (double)gc_storage_size(p->dtype);
 }
 
+double gc_strided_cycles(const gc_plan *plan) {
+    enum { line = 64, per_element = 6 }; /* each element comes from a cache line of its own */
+    const gc_problem *p = &plan->problem;
+    double elements = 0;
+    if (p->in_size[2] > 1 && (p->input_strides[4] >= line || p->input_strides[4] <= -line))
+        elements += (double)(p->batch * p->groups * p->in_per_group) * product(p->in_size);
+    if (p->out_size[2] > 1 && (p->output_strides[4] >= line || p->output_strides[4] <= -line))
+        elements += (double)(p->batch * p->groups * p->out_per_group) * product(p->out_size);
+    return elements * per_element;
+}
+
 static int is_rows(const ptrdiff_t strides[5], const ptrdiff_t size[3], ptrdiff_t item) {
     return (size[2] == 1 || strides[4] == item) &&
            (size[1] == 1 || strides[3] == item * size[2]) &&

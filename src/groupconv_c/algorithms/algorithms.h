@@ -4,6 +4,7 @@
 
 #include "../plan.h"
 
+extern const gc_algorithm gc_channel_lanes;
 extern const gc_algorithm gc_depthwise_rows;
 extern const gc_algorithm gc_direct;
 extern const gc_algorithm gc_grad_weight;
@@ -14,7 +15,7 @@ extern const gc_algorithm gc_winograd_2x2_5x5;
 extern const gc_algorithm gc_winograd_4x4;
 
 /* Kinds of prepared weights; plans of one problem family may share those of one kind. */
-enum { GC_KEY_CONVERTED = 1, GC_KEY_WINOGRAD };
+enum { GC_KEY_CONVERTED = 1, GC_KEY_WINOGRAD, GC_KEY_LANE_RUNS = 16, GC_KEY_LANE_TILES };
 
 /* Seconds of a cycle in predictions; only ratios decide. */
 #define GC_CYCLE (1 / 3.0e9)

@@ -200,7 +200,7 @@ static double predict(const gc_plan *plan, const depthwise *s) {
     if (!s->rolling)
         cycles += 40 + (double)gc_planes_elements(&s->planes, 1) * 2.5 / plan->kernels->lanes;
     if (!s->plain) cycles += vectors * 15;
-    return channels * cycles * GC_CYCLE;
+    return (channels * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
 
 static size_t planes_bytes(const gc_plan *plan, const depthwise *s) {

@@ -97,7 +97,8 @@ static double predict(const gc_plan *plan, const direct *s, double cycles_per_ta
     const double pack = elements * (plain ? 0.25 : 1.5);
     const double weights = gc_weights_cycles((double)p->out_per_group * (double)s->weights.per_k *
                                              (double)plan->kernels->real_size);
-    return (double)(p->batch * p->groups) * (boxes * (tap_cycles + store + pack) + weights) * GC_CYCLE;
+    const double cycles = boxes * (tap_cycles + store + pack) + weights;
+    return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
 
 static gc_status create(gc_plan *plan) {

@@ -1,8 +1,10 @@
 /* 1x1 convolution of stride 1 without padding: a product of matrices.
  *
- * A unit is one image, one group, one panel of positions, one slab of output channels. The panel, a few
- * vectors of positions of every input channel, is copied side by side so that the microkernel streams it
- * from the second-level cache; taps are the channels, and the weights are read where they lie.
+ * A unit is one image, one group, one panel of positions, one slab of output channels. A panel is some
+ * tiles of positions, each as wide as the microkernel's; the positions of a tile are copied side by side,
+ * channel after channel, so that the microkernel reads memory straight on. Taps are the channels, and the
+ * weights are read where they lie. Where all weights fit the second-level cache a panel is a single tile
+ * that stays in the first; otherwise it is wide, so that weights are read seldom.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,14 +14,15 @@
 #include "weights.h"
 
 enum {
-    panel_bytes = 384 * 1024, /* of a panel, beside the weights in the second-level cache */
-    k_slab = 64,              /* output channels that share one copy of a panel, at least */
+    panel_bytes = 384 * 1024,   /* of a wide panel, in the second-level cache */
+    weights_bytes = 768 * 1024, /* of weights that stay there beside a narrow one */
+    k_slab = 64,                /* output channels that share one copy of a panel, at least */
 };
 
 typedef struct pointwise {
     ptrdiff_t positions; /* of one image */
     ptrdiff_t in_step, out_step, residual_step; /* bytes between positions */
-    ptrdiff_t panel;     /* positions, whole vectors */
+    ptrdiff_t tile, panel; /* positions; a panel is whole tiles */
     ptrdiff_t panels, kslabs;
     gc_weights weights;
     gc_tap *taps;
@@ -71,13 +74,16 @@ static void destroy(gc_plan *plan) {
 
 static void choose_panel(const gc_plan *plan, pointwise *s) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t lanes = plan->kernels->lanes, vectors = gc_ceil_div(s->positions, lanes);
-    const ptrdiff_t tile = plan->kernels->max_vb[s->kb - 1];
-    const ptrdiff_t bytes = tile * lanes * p->in_per_group * (ptrdiff_t)plan->kernels->real_size;
-    const ptrdiff_t tiles = gc_max(1, gc_min(panel_bytes / bytes, gc_ceil_div(vectors, tile)));
-    s->panels = gc_max(1, gc_ceil_div(vectors, tiles * tile));
-    s->panel = gc_ceil_div(vectors, s->panels) * lanes;
-    s->panels = gc_max(1, gc_ceil_div(s->positions, s->panel));
+    const ptrdiff_t lanes = plan->kernels->lanes, vectors = gc_max(1, gc_ceil_div(s->positions, lanes));
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    s->tile = gc_even_tile(vectors, 0, plan->kernels->max_vb[s->kb - 1]) * lanes;
+    const ptrdiff_t all = gc_ceil_div(vectors * lanes, s->tile);
+    const int few_weights = p->in_per_group * p->out_per_group * size <= weights_bytes;
+    const ptrdiff_t fit = panel_bytes / (s->tile * p->in_per_group * size);
+    const ptrdiff_t most = few_weights ? 1 : gc_max(1, gc_min(fit, all));
+    s->panels = gc_ceil_div(all, most);
+    s->panel = gc_ceil_div(all, s->panels) * s->tile;
+    s->panels = gc_ceil_div(gc_max(s->positions, 1), s->panel);
 }
 
 static gc_status create(gc_plan *plan) {
@@ -99,7 +105,7 @@ static gc_status create(gc_plan *plan) {
     s->taps = malloc((size_t)p->in_per_group * sizeof *s->taps);
     if (s->taps == NULL) return GC_ERROR_MEMORY;
     for (ptrdiff_t c = 0; c < p->in_per_group; c++)
-        s->taps[c] = (gc_tap){c * s->panel, gc_weights_tap(&s->weights, c, 0, 0, 0)};
+        s->taps[c] = (gc_tap){c * s->tile, gc_weights_tap(&s->weights, c, 0, 0, 0)};
     plan->units = s->positions ? p->batch * p->groups * s->panels * s->kslabs : 0;
     const size_t tile = (size_t)(GC_MAX_KB * GC_MAX_VB * kernels->lanes);
     plan->scratch_size = ((size_t)(p->in_per_group * s->panel) + tile) * kernels->real_size;
@@ -112,30 +118,34 @@ static gc_status create(gc_plan *plan) {
     const double stores = (double)p->out_per_group * vectors * (s->stored ? 1.5 : 12);
     const double weights = gc_weights_cycles((double)p->out_per_group * (double)p->in_per_group *
                                              (double)kernels->real_size);
-    plan->seconds = (double)(p->batch * p->groups) *
-                    (cycles * (double)p->in_per_group + copies + stores + weights) * GC_CYCLE;
+    const double each = cycles * (double)p->in_per_group + copies + stores + weights;
+    plan->seconds = ((double)(p->batch * p->groups) * each + gc_strided_cycles(plan)) * GC_CYCLE;
     return GC_OK;
 }
 
-/* Positions `first` .. of every input channel side by side; zeros behind the last one. */
-static void copy_panel(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t first, void *to) {
+/* Positions `first` .. of every input channel, tile after tile; zeros behind the last one. */
+static void copy_panel(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t first, char *to) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const pointwise *s = plan->state;
-    const ptrdiff_t step = s->in_step;
-    const gc_rows rows = {
-        .to = {to},
+    gc_rows rows = {
         .from = (const char *)run->arrays->input + n * p->input_strides[0] +
-                g * p->in_per_group * p->input_strides[1] + first * step,
-        .pitch = s->panel,
+                g * p->in_per_group * p->input_strides[1] + first * s->in_step,
+        .pitch = s->tile,
         .rows = p->in_per_group,
-        .n = s->panel,
+        .n = s->tile,
         .from_row = p->input_strides[1],
-        .stride = step,
-        .last = gc_min(s->panel, s->positions - first),
+        .stride = s->in_step,
         .dtype = p->dtype,
     };
-    plan->kernels->pack_rows(&rows);
+    const ptrdiff_t end = gc_min(first + s->panel, s->positions);
+    for (ptrdiff_t at = first; at < end; at += s->tile) {
+        rows.to[0] = to;
+        rows.last = gc_min(s->tile, end - at);
+        plan->kernels->pack_rows(&rows);
+        to += p->in_per_group * s->tile * (ptrdiff_t)plan->kernels->real_size;
+        rows.from = (const char *)rows.from + s->tile * s->in_step;
+    }
 }
 
 /* Output channels k .. k + kb - 1 of the group at the panel's positions. */
@@ -169,11 +179,13 @@ static void run_block(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t fir
         .low = s->low,
         .high = s->high,
     };
+    const ptrdiff_t per_tile = s->tile / lanes;
     for (ptrdiff_t v = 0; v < vectors;) {
-        const int vb = gc_even_tile(vectors, v, kernels->max_vb[kb - 1]);
+        /* blocks of fewer channels than planned have wider tiles; memory's tiles stay what they are */
+        const int vb = (int)gc_min(vectors - v, per_tile);
         const ptrdiff_t left = count - v * lanes;
         gc_lanes lanes_of[GC_MAX_VB];
-        sum.plane = panel + v * lanes * size;
+        sum.plane = panel + v * lanes * p->in_per_group * size;
         if (s->stored) {
             sum.out = target.base + v * lanes * size;
             sum.out_k = target.channel / size;
@@ -229,8 +241,8 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const pointwise *s = plan->state;
-    snprintf(text, size, "up to %d output channels x %d vectors of %d lanes; panels of %td positions",
-             s->kb, plan->kernels->max_vb[s->kb - 1], plan->kernels->lanes, s->panel);
+    snprintf(text, size, "up to %d output channels x %td positions; panels of %td positions", s->kb,
+             s->tile, s->panel);
 }
 
 const gc_algorithm gc_pointwise = {

@@ -155,8 +155,8 @@ static double predict(const gc_plan *plan, const winograd *s) {
     const double transforms = (icg * (flat + 0.5) * 6.5 + ocg * v * 7.5) * window * spill;
     const double pack = icg * flat * (double)s->planes.nplanes * 2.5;
     const double finish = ocg * v * s->kind.outputs * (s->kind.outputs * 3 + 10);
-    return (double)(p->batch * p->groups) * GC_CYCLE *
-           ((double)s->boxes * (products + transforms + pack + finish) * 1.25 + weights);
+    const double cycles = (double)s->boxes * (products + transforms + pack + finish) * 1.25 + weights;
+    return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
 
 static gc_status create_kind(gc_plan *plan, int which) {

@@ -11,6 +11,7 @@
 #include "depthwise_tmpl.h"
 #include "tap_dot_tmpl.h"
 #include "winograd_tmpl.h"
+#include "channel_lanes_tmpl.h"
 
 static const gc_kernels OP(table) = {
     .isa = GC_STRING(GC_ISA_NAME),
@@ -35,6 +36,13 @@ static const gc_kernels OP(table) = {
     .tap_dot = {TAP_DOT_ENTRIES(1), TAP_DOT_ENTRIES(2), TAP_DOT_ENTRIES(3), TAP_DOT_ENTRIES(4)},
     .winograd_input = {OP(winograd_input4), OP(winograd_input6)},
     .winograd_output = {OP(winograd_output46), OP(winograd_output26), OP(winograd_output24)},
+    .lane_pack = OP(lane_pack),
+    .lane_run_columns = {7, 8, LANE_RUN_MAX >= 14 ? 14 : 0, LANE_RUN_MAX >= 16 ? 16 : 0},
+    .lane_run = {LANE_RUN_ENTRIES(7), LANE_RUN_ENTRIES(8), LANE_RUN_ENTRIES(14), LANE_RUN_ENTRIES(16)},
+    .max_lane_positions = {LANE_TILE_MAX(1), LANE_TILE_MAX(2)},
+    .lane_tile = {LANE_TILE_ENTRIES(1), LANE_TILE_ENTRIES(2), LANE_TILE_ENTRIES(3),
+                  LANE_TILE_ENTRIES(4), LANE_TILE_ENTRIES(5), LANE_TILE_ENTRIES(6),
+                  LANE_TILE_ENTRIES(7), LANE_TILE_ENTRIES(8)},
 };
 
 const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) = &OP(table);
@@ -49,6 +57,13 @@ const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) =
 #undef TAP_DOT_ROW
 #undef TAP_DOT_ENTRY
 #undef TAP_DOT_ENTRIES
+#undef LANE_RUN
+#undef LANE_RUN_MAX
+#undef LANE_RUN_ENTRIES
+#undef LANE_TILE_MAX
+#undef LANE_TILE
+#undef LANE_TILE_ROW
+#undef LANE_TILE_ENTRIES
 #undef OP
 #undef V
 #undef M

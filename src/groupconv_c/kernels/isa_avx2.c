@@ -142,6 +142,29 @@ GC_INLINE double f64_sum(f64_v v) {
     return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));
 }
 
+typedef __m256i f32_x;
+typedef __m256i f64_x;
+GC_INLINE f32_x f32_index(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+GC_INLINE f32_v f32_hold(f32_v v) {
+    __asm__("" : "+x"(v));
+    return v;
+}
+GC_INLINE f32_v f32_spread(f32_v v, f32_x i) { return _mm256_permutevar8x32_ps(v, i); }
+/* A double moves as a pair of floats: 2i and 2i + 1. */
+GC_INLINE f64_x f64_index(const int32_t *p) {
+    const __m256i wide = _mm256_cvtepi32_epi64(_mm_loadu_si128((const __m128i *)p));
+    const __m256i low = _mm256_slli_epi64(wide, 1);
+    const __m256i high = _mm256_slli_epi64(_mm256_add_epi64(low, _mm256_set1_epi64x(1)), 32);
+    return _mm256_or_si256(low, high);
+}
+GC_INLINE f64_v f64_hold(f64_v v) {
+    __asm__("" : "+x"(v));
+    return v;
+}
+GC_INLINE f64_v f64_spread(f64_v v, f64_x i) {
+    return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(v), i));
+}
+
 #define GC_ISA_NAME avx2
 #include "instantiate.h"
 

@@ -117,6 +117,23 @@ GC_INLINE f64_v f64_set2(double a, double b) {
 }
 GC_INLINE double f64_sum(f64_v v) { return _mm512_reduce_add_pd(v); }
 
+typedef __m512i f32_x;
+typedef __m512i f64_x;
+GC_INLINE f32_x f32_index(const int32_t *p) { return _mm512_loadu_si512(p); }
+GC_INLINE f32_v f32_hold(f32_v v) {
+    __asm__("" : "+v"(v));
+    return v;
+}
+GC_INLINE f32_v f32_spread(f32_v v, f32_x i) { return _mm512_permutexvar_ps(i, v); }
+GC_INLINE f64_x f64_index(const int32_t *p) {
+    return _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)p));
+}
+GC_INLINE f64_v f64_hold(f64_v v) {
+    __asm__("" : "+v"(v));
+    return v;
+}
+GC_INLINE f64_v f64_spread(f64_v v, f64_x i) { return _mm512_permutexvar_pd(i, v); }
+
 #define GC_ISA_NAME avx512
 #include "instantiate.h"
 

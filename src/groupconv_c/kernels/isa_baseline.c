@@ -77,6 +77,21 @@ GC_INLINE double f64_sum(f64_v v) { return v[0] + v[1]; }
 GC_INLINE f64_v f64_even(f64_v a, f64_v b) { return (f64_v){a[0], b[0]}; }
 GC_INLINE f64_v f64_odd(f64_v a, f64_v b) { return (f64_v){a[1], b[1]}; }
 
+#define GC_GENERIC_SPREAD(R, real, n)                                      \
+    typedef const int32_t *R##_x;                                          \
+    GC_INLINE R##_v R##_hold(R##_v v) { return v; }                        \
+    GC_INLINE R##_x R##_index(const int32_t *p) { return p; }              \
+    GC_INLINE R##_v R##_spread(R##_v v, R##_x index) {                     \
+        real from[n];                                                      \
+        R##_v to = {0};                                                    \
+        R##_store(from, v);                                                \
+        for (int i = 0; i < n; i++) to[i] = from[index[i]];                \
+        return to;                                                         \
+    }
+
+GC_GENERIC_SPREAD(f32, float, f32_lanes)
+GC_GENERIC_SPREAD(f64, double, f64_lanes)
+
 #define GC_GENERIC_HALF(type)                                                                     \
     GC_INLINE f32_v f32_load_##type(const uint16_t *p) {                                          \
         return (f32_v){gc_from_##type(p[0]), gc_from_##type(p[1]), gc_from_##type(p[2]),          \

@@ -8,6 +8,8 @@
  *   R_zip_low(a, b) R_zip_high(a, b): lanes of a and b in turn, the lower or higher half
  *   R_set2(a, b): a in the lower half of the lanes, b in the upper
  *   R_sum(v): of all lanes, in an order of the instruction set's own
+ *   R_index(p) lane numbers from int32_t p[lanes]; R_spread(v, index): lane i is lane index[i] of v
+ *   R_hold(v): v, in a register
  *   f32_load_f16(p) f32_load_bf16(p) f32_store_f16(p, v) f32_store_bf16(p, v)
  * and then includes instantiate_tmpl.h once for each R.
  */

@@ -1,0 +1,236 @@
+/* Microkernels whose lanes are output channels (contracts: gc_lane_run, gc_lane_tile in kernels.h).
+ *
+ * lane_run: a vector holds whole groups of few channels, depthwise among them; it slides along a row,
+ * and a loaded column serves every output and tap that touches it. lane_tile: a vector holds channels
+ * of one group; inputs are broadcast. Taps are added in one order, whatever the tile. */
+
+GC_NOINLINE V OP(activate_one)(V x, gc_activation kind, real parameter) {
+    return OP(activate)(x, kind, parameter);
+}
+
+/* One vector of results: residual, activation, store. */
+GC_INLINE void OP(lane_store)(real *to, V y, const real *residual, M m, const gc_lane_epilogue *e,
+                              const int CLAMP) {
+    if (residual) y += OP(load_mask)(residual, m);
+    if (CLAMP)
+        y = OP(min)(OP(set1)((real)e->high), OP(max)(OP(set1)((real)e->low), y));
+    else
+        y = OP(activate_one)(y, e->activation, (real)e->parameter);
+    OP(store_mask)(to, y, m);
+}
+
+/* --- several groups to a vector --- */
+
+static void OP(lane_pack)(const gc_lane_pack *a) {
+    const V zero = OP(set1)(0);
+    for (ptrdiff_t v = 0; v < a->vectors; v++) {
+        const ptrdiff_t channel = v * a->from_vector;
+        const M m = OP(mask)(gc_window_bits(0, a->exist - channel, LANES));
+        const real *from = (const real *)a->from + channel + a->first * a->step;
+        real *to = (real *)a->to + v * a->to_vector;
+        ptrdiff_t u = 0;
+        for (; u < a->first; u++, to += LANES) OP(store)(to, zero);
+        for (; u < a->last; u++, to += LANES, from += a->step) {
+            __builtin_prefetch(from + a->ahead);
+            OP(store)(to, OP(load_mask)(from, m));
+        }
+        for (; u < a->n; u++, to += LANES) OP(store)(to, zero);
+    }
+}
+
+/* W taps of a kernel row from the column p on. With S the stride, output i and tap t read column S*i + t,
+ * which is loaded once; S = 0: any stride, one tap. The column is held in a register, since the compiler
+ * would rather load it once for each use. */
+GC_INLINE void OP(lane_chunk)(const real *p, ptrdiff_t any_stride, const real *weight,
+                              const int32_t *index, V *acc, const int W, const int S, const int P,
+                              const int SPREAD) {
+    V w[8];
+    GC_UNROLL(8)
+    for (int t = 0; t < W; t++) w[t] = OP(load)(weight + t * LANES);
+    const OP(x) lanes = OP(index)(index);
+    const int stride = S ? S : 1, columns = (P - 1) * stride + W;
+    GC_UNROLL(40)
+    for (int i = 0; i < columns; i++) {
+        V x = OP(load)(p + (S ? i : i * any_stride) * LANES);
+        x = SPREAD ? OP(spread)(x, lanes) : OP(hold)(x);
+        GC_UNROLL(8)
+        for (int t = 0; t < W; t++) {
+            const int at = (i - t) / stride;
+            if (i >= t && (i - t) % stride == 0 && at < P) acc[at] = OP(fma)(x, w[t], acc[at]);
+        }
+    }
+}
+
+/* Outputs j .. j + count - 1 of the run; count <= P. */
+GC_INLINE void OP(lane_outputs)(const gc_lane_run *a, ptrdiff_t j, ptrdiff_t count, const int S,
+                                const int P, const int SPREAD) {
+    const M stored = OP(mask)(a->bits);
+    const V init = OP(load_mask)(a->init, stored);
+    V acc[GC_MAX_LANE_COLUMNS];
+    GC_UNROLL(16)
+    for (int i = 0; i < P; i++) acc[i] = init;
+    const real *w = a->weight;
+    const ptrdiff_t start = j * a->stride * LANES;
+#define LANE_CHUNK(W)                                                           \
+    OP(lane_chunk)(p, a->stride, w, a->index + c * LANES, acc, W, S, P, SPREAD); \
+    p += W * (S ? LANES : a->dilation * LANES);                                 \
+    w += W * LANES;                                                             \
+    taps -= W
+    for (const void *const *row = a->rows, *const *end = row + a->nrows; row < end; row++)
+        for (int c = 0; c < (SPREAD ? a->channels : 1); c++) {
+            const real *p = (const real *)*row + start;
+            ptrdiff_t taps = a->taps;
+            if (S && !SPREAD) {
+                while (taps >= 7) {
+                    LANE_CHUNK(7);
+                }
+                if (taps >= 5) {
+                    LANE_CHUNK(5);
+                }
+            }
+            while (S && taps >= 3) {
+                LANE_CHUNK(3);
+            }
+            while (taps > 0) {
+                LANE_CHUNK(1);
+            }
+        }
+#undef LANE_CHUNK
+    real *out = (real *)a->out + j * a->out_step;
+    const ptrdiff_t residual_step = a->residual ? a->residual_step : 0;
+    const real *residual = a->residual ? (const real *)a->residual + j * residual_step : NULL;
+    if (a->epilogue.clamp) {
+        GC_UNROLL(16)
+        for (int i = 0; i < P; i++) {
+            if (i >= count) break;
+            OP(lane_store)(out, acc[i], residual, stored, &a->epilogue, 1);
+            out += a->out_step;
+            if (residual) residual += residual_step;
+        }
+        return;
+    }
+    V results[GC_MAX_LANE_COLUMNS];
+    GC_UNROLL(16)
+    for (int i = 0; i < P; i++) results[i] = acc[i];
+    for (ptrdiff_t i = 0; i < count; i++) {
+        OP(lane_store)(out, results[i], residual, stored, &a->epilogue, 0);
+        out += a->out_step;
+        if (residual) residual += residual_step;
+    }
+}
+
+/* With 16 registers, 8 accumulators leave room for 7 taps and a column. */
+#define LANE_RUN_MAX (vector_registers >= 32 ? 16 : 8)
+#define LANE_RUN(P, S, SPREAD)                                                                       \
+    GC_NOINLINE void GC_CAT(OP(lane_run_), GC_CAT(P, GC_CAT(S, SPREAD)))(const gc_lane_run *a) {     \
+        for (ptrdiff_t j = 0; j < a->n; j += P)                                                      \
+            if (P <= LANE_RUN_MAX) OP(lane_outputs)(a, j, gc_smaller(a->n - j, P), S, P, SPREAD);                           \
+    }
+#define LANE_RUN_ROW(P) \
+    LANE_RUN(P, 0, 0) LANE_RUN(P, 0, 1) LANE_RUN(P, 1, 0) LANE_RUN(P, 1, 1) LANE_RUN(P, 2, 0) LANE_RUN(P, 2, 1)
+LANE_RUN_ROW(7)
+LANE_RUN_ROW(8)
+LANE_RUN_ROW(14)
+LANE_RUN_ROW(16)
+#undef LANE_RUN_ROW
+#define LANE_RUN_ENTRIES(P)                                \
+    {                                                      \
+        {OP(lane_run_##P##00), OP(lane_run_##P##01)},      \
+            {OP(lane_run_##P##10), OP(lane_run_##P##11)},  \
+            {OP(lane_run_##P##20), OP(lane_run_##P##21)},  \
+    }
+
+/* --- one group, inputs broadcast --- */
+
+GC_INLINE void OP(lane_tile_store)(const gc_lane_tile *a, const V *results, int r, int vb,
+                                   const int CLAMP, const int G) {
+    const M all = OP(mask)(gc_window_bits(0, LANES, LANES)), last = OP(mask)(a->last_bits);
+    real *out = a->run[r].out;
+    const real *residual = a->run[r].residual;
+    const int first = a->run[r].first, end = first + a->run[r].count;
+    GC_UNROLL(8)
+    for (int i = 0; i < G; i++) {
+        if (i < first || i >= end) continue;
+        for (int v = 0; v < vb; v++)
+            OP(lane_store)(out + v * LANES, results[i * vb + v], residual ? residual + v * LANES : NULL,
+                           v == vb - 1 ? last : all, &a->epilogue, CLAMP);
+        out += a->out_step;
+        if (residual) residual += a->residual_step;
+    }
+}
+
+GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB, const gc_lane_tile *a) {
+    V acc[2][GC_MAX_LANE_POSITIONS][GC_MAX_LANE_VB], init[GC_MAX_LANE_VB];
+    const M last = OP(mask)(a->last_bits);
+    GC_UNROLL(2)
+    for (int v = 0; v < VB; v++) {
+        const real *from = (const real *)a->init + v * LANES;
+        init[v] = v == VB - 1 ? OP(load_mask)(from, last) : OP(load)(from);
+    }
+    GC_UNROLL(2)
+    for (int r = 0; r < RUNS; r++)
+        GC_UNROLL(8)
+    for (int i = 0; i < G; i++)
+        GC_UNROLL(2)
+    for (int v = 0; v < VB; v++) acc[r][i][v] = init[v];
+
+    const ptrdiff_t step = a->step, ahead = a->ahead, *const end = a->taps + a->ntaps;
+    const real *w = a->weight;
+    for (const ptrdiff_t *tap = a->taps; tap < end; tap++) {
+        const real *x0 = (const real *)a->run[0].in + *tap;
+        const real *x1 = (const real *)a->run[RUNS - 1].in + *tap;
+        for (ptrdiff_t c = a->channels; c > 0; c--, x0++, x1++, w += VB * LANES) {
+            V weight[GC_MAX_LANE_VB];
+            GC_UNROLL(2)
+            for (int v = 0; v < VB; v++) weight[v] = OP(load)(w + v * LANES);
+            __builtin_prefetch(w + ahead, 0, 2);
+            GC_UNROLL(2)
+            for (int r = 0; r < RUNS; r++) {
+                GC_UNROLL(8)
+                for (int i = 0; i < G; i++) {
+                    const V x = OP(set1)((r ? x1 : x0)[i * step]);
+                    GC_UNROLL(2)
+                    for (int v = 0; v < VB; v++) acc[r][i][v] = OP(fma)(x, weight[v], acc[r][i][v]);
+                }
+            }
+        }
+    }
+
+    V results[2][GC_MAX_LANE_POSITIONS * GC_MAX_LANE_VB];
+    GC_UNROLL(2)
+    for (int r = 0; r < RUNS; r++)
+        GC_UNROLL(8)
+    for (int i = 0; i < G; i++)
+        GC_UNROLL(2)
+    for (int v = 0; v < VB; v++) results[r][i * VB + v] = acc[r][i][v];
+    for (int r = 0; r < RUNS; r++) {
+        if (a->epilogue.clamp)
+            OP(lane_tile_store)(a, results[r], r, VB, 1, G);
+        else
+            OP(lane_tile_store)(a, results[r], r, VB, 0, G);
+    }
+}
+
+/* The most positions of each of two runs whose accumulators, weights and one input fit the registers. */
+#define LANE_TILE_MAX(VB)                                                                          \
+    ((vector_registers - 1 - (VB)) / (2 * (VB)) < GC_MAX_LANE_POSITIONS                            \
+         ? (vector_registers - 1 - (VB)) / (2 * (VB))                                              \
+         : GC_MAX_LANE_POSITIONS)
+#define LANE_TILE(G, VB, RUNS)                                                                     \
+    GC_NOINLINE void GC_CAT(OP(lane_tile_), GC_CAT(G, GC_CAT(VB, RUNS)))(const gc_lane_tile *a) {  \
+        if (G <= LANE_TILE_MAX(VB)) OP(lane_tile_body)(G, RUNS, VB, a);                            \
+    }
+#define LANE_TILE_ROW(G) LANE_TILE(G, 1, 1) LANE_TILE(G, 1, 2) LANE_TILE(G, 2, 1) LANE_TILE(G, 2, 2)
+LANE_TILE_ROW(1)
+LANE_TILE_ROW(2)
+LANE_TILE_ROW(3)
+LANE_TILE_ROW(4)
+LANE_TILE_ROW(5)
+LANE_TILE_ROW(6)
+LANE_TILE_ROW(7)
+LANE_TILE_ROW(8)
+#define LANE_TILE_ENTRIES(G)                                                      \
+    {                                                                             \
+        {OP(lane_tile_##G##11), OP(lane_tile_##G##12)},                           \
+            {OP(lane_tile_##G##21), OP(lane_tile_##G##22)},                       \
+    }
