@@ -47,7 +47,8 @@ static int avx512_supported(void) { return 0; }
 
 static int baseline_supported(void) { return 1; }
 
-#define ISA_ENTRY(name) {#name, &gc_kernels_##name##_f32, &gc_kernels_##name##_f64, name##_supported},
+#define ISA_ENTRY(name) \
+    {#name, &gc_kernels_##name##_f32, &gc_kernels_##name##_f64, name##_supported},
 static const isa isas[] = {GC_FOR_EACH_ISA(ISA_ENTRY)};
 enum { isa_count = (int)(sizeof isas / sizeof isas[0]) };
 

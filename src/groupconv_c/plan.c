@@ -68,7 +68,8 @@ static gc_status refuse_name(const gc_plan *plan, const char *name, const char *
         strncat(able, gc_algorithms[i]->name, sizeof able - strlen(able) - 1);
     }
     if (why)
-        gc_set_error("algorithm='%.32s' cannot do this problem: %s; those that can: %s", name, why, able);
+        gc_set_error("algorithm='%.32s' cannot do this problem: %s; those that can: %s", name, why,
+                     able);
     else
         gc_set_error("algorithm='%.32s' is unknown; for this problem: %s", name, able);
     return GC_ERROR_ALGORITHM;
@@ -131,7 +132,8 @@ static size_t bias_size(const gc_plan *plan) {
 size_t gc_plan_workspace_size(const gc_plan *plan, int threads) {
     const size_t each = gc_round_up(plan->scratch_size, alignment);
     return bias_size(plan) + gc_round_up(plan->prepared_size, alignment) +
-           gc_round_up(plan->shared_size, alignment) + each * (size_t)gc_plan_threads(plan, threads);
+           gc_round_up(plan->shared_size, alignment) +
+           each * (size_t)gc_plan_threads(plan, threads);
 }
 
 double gc_plan_balance(const gc_plan *plan, int threads) {
@@ -173,7 +175,8 @@ size_t gc_plan_describe(const gc_plan *plan, char *text, size_t size) {
             reset(&probe);
         }
         n += (size_t)snprintf(text ? text + gc_min((ptrdiff_t)n, (ptrdiff_t)size) : NULL,
-                              n < size ? size - n : 0, "not %-14s %s\n", gc_algorithms[i]->name, why);
+                              n < size ? size - n : 0, "not %-14s %s\n", gc_algorithms[i]->name,
+                              why);
     }
     return n;
 }
@@ -224,7 +227,8 @@ gc_status gc_plan_run(const gc_plan *plan, const gc_arrays *arrays, void *worksp
     const ptrdiff_t channels = plan->problem.groups * plan->problem.out_per_group;
     run.bias = memory;
     if (arrays->bias)
-        plan->kernels->load(memory, arrays->bias, plan->storage_size, channels, plan->problem.dtype);
+        plan->kernels->load(memory, arrays->bias, plan->storage_size, channels,
+                            plan->problem.dtype);
     else
         memset(memory, 0, (size_t)channels * plan->kernels->real_size);
     if (plan->prepared_size && run.weights == NULL) {

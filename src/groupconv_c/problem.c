@@ -5,10 +5,13 @@
 
 ptrdiff_t gc_storage_size(gc_dtype dtype) {
     switch (dtype) {
-        case GC_F32: return 4;
-        case GC_F64: return 8;
+        case GC_F32:
+            return 4;
+        case GC_F64:
+            return 8;
         case GC_F16:
-        case GC_BF16: return 2;
+        case GC_BF16:
+            return 2;
     }
     return 0;
 }
@@ -23,18 +26,19 @@ static gc_status check(const gc_problem *p) {
         return GC_ERROR_PROBLEM;
     }
     if (p->batch < 0 || p->groups < 1 || p->in_per_group < 1 || p->out_per_group < 1) {
-        gc_set_error("batch %td, groups %td, channels per group %td -> %td: batch must not be negative, "
-                     "the others at least 1",
-                     p->batch, p->groups, p->in_per_group, p->out_per_group);
+        gc_set_error(
+            "batch %td, groups %td, channels per group %td -> %td: batch must not be negative, "
+            "the others at least 1",
+            p->batch, p->groups, p->in_per_group, p->out_per_group);
         return GC_ERROR_PROBLEM;
     }
     for (int i = 0; i < p->ndim; i++) {
         if (p->in_size[i] < 1 || p->kernel[i] < 1 || p->stride[i] < 1 || p->dilation[i] < 1 ||
             p->out_size[i] < 0) {
-            gc_set_error("dimension %d: input %td, kernel %td, stride %td, dilation %td must be at "
-                         "least 1 and output %td not negative",
-                         i, p->in_size[i], p->kernel[i], p->stride[i], p->dilation[i],
-                         p->out_size[i]);
+            gc_set_error(
+                "dimension %d: input %td, kernel %td, stride %td, dilation %td must be at "
+                "least 1 and output %td not negative",
+                i, p->in_size[i], p->kernel[i], p->stride[i], p->dilation[i], p->out_size[i]);
             return GC_ERROR_PROBLEM;
         }
         const ptrdiff_t n = p->in_size[i];
@@ -44,8 +48,9 @@ static gc_status check(const gc_problem *p) {
         if (p->op != GC_CONV_TRANSPOSE && p->out_size[i] > 0 &&
             ((p->padding_mode == GC_REFLECT && reach >= n) ||
              (p->padding_mode == GC_CIRCULAR && reach > n))) {
-            gc_set_error("dimension %d: padding of %td is too large for size %td and this padding mode",
-                         i, reach, n);
+            gc_set_error(
+                "dimension %d: padding of %td is too large for size %td and this padding mode", i,
+                reach, n);
             return GC_ERROR_PROBLEM;
         }
     }
@@ -96,19 +101,20 @@ static double product(const ptrdiff_t size[3]) {
 }
 
 double gc_problem_macs(const gc_problem *p) {
-    const double per_position = (double)p->groups * (double)p->in_per_group *
-                                (double)p->out_per_group * product(p->kernel);
+    const double per_position =
+        (double)p->groups * (double)p->in_per_group * (double)p->out_per_group * product(p->kernel);
     const double positions = product(p->op == GC_CONV_TRANSPOSE ? p->in_size : p->out_size);
     return (double)p->batch * positions * per_position;
 }
 
 /* Bytes that must move at least: each array once. */
 double gc_problem_bytes(const gc_problem *p) {
-    const double in = (double)p->batch * (double)p->groups * (double)p->in_per_group * product(p->in_size);
+    const double in =
+        (double)p->batch * (double)p->groups * (double)p->in_per_group * product(p->in_size);
     const double out =
         (double)p->batch * (double)p->groups * (double)p->out_per_group * product(p->out_size);
-    const double weight = (double)p->groups * (double)p->in_per_group * (double)p->out_per_group *
-                          product(p->kernel);
+    const double weight =
+        (double)p->groups * (double)p->in_per_group * (double)p->out_per_group * product(p->kernel);
     return (in + out * (p->has_residual ? 2 : 1) + weight) * (double)gc_storage_size(p->dtype);
 }
 
@@ -124,8 +130,7 @@ double gc_strided_cycles(const gc_plan *plan) {
 }
 
 static int is_rows(const ptrdiff_t strides[5], const ptrdiff_t size[3], ptrdiff_t item) {
-    return (size[2] == 1 || strides[4] == item) &&
-           (size[1] == 1 || strides[3] == item * size[2]) &&
+    return (size[2] == 1 || strides[4] == item) && (size[1] == 1 || strides[3] == item * size[2]) &&
            (size[0] == 1 || strides[2] == item * size[2] * size[1]);
 }
 

@@ -43,7 +43,9 @@ void gc_watch_forks(void) {
 
 int gc_in_forked_child(void) { return forked; }
 
-void *gc_aligned_alloc(size_t bytes) { return aligned_alloc(64, gc_round_up(bytes ? bytes : 1, 64)); }
+void *gc_aligned_alloc(size_t bytes) {
+    return aligned_alloc(64, gc_round_up(bytes ? bytes : 1, 64));
+}
 
 static double now(void) {
     struct timespec t;

@@ -22,13 +22,13 @@ enum {
 typedef struct runs {
     gc_channel_lanes_state common;
     ptrdiff_t groups_per_vector, vectors;
-    ptrdiff_t together, vector_blocks;   /* vectors of a unit */
-    ptrdiff_t row_blocks;                /* of one depth */
-    ptrdiff_t classes, strips, p;        /* strips of a class; outputs at once */
-    int which, shared;                   /* kernel of that width; it shares loads between taps */
-    ptrdiff_t width;                     /* outputs of the widest strip */
+    ptrdiff_t together, vector_blocks;    /* vectors of a unit */
+    ptrdiff_t row_blocks;                 /* of one depth */
+    ptrdiff_t classes, strips, p;         /* strips of a class; outputs at once */
+    int which, shared;                    /* kernel of that width; it shares loads between taps */
+    ptrdiff_t width;                      /* outputs of the widest strip */
     ptrdiff_t columns, ring, kernel_rows; /* packed columns of a row, rows of a ring */
-    ptrdiff_t dilation;                  /* between packed columns */
+    ptrdiff_t dilation;                   /* between packed columns */
     int spread;
     int32_t *index;
     gc_lane_run_fn *kernel;
@@ -92,7 +92,8 @@ static void choose_outputs(const gc_kernels *kernels, ptrdiff_t wide, ptrdiff_t 
     double best = 0;
     for (int i = 0; i < GC_LANE_RUN_WIDTHS && kernels->lane_run_columns[i]; i++) {
         const ptrdiff_t p = kernels->lane_run_columns[i];
-        if (i > 0 && p * stride > GC_MAX_LANE_COLUMNS) break; /* strips would be too wide for the rings */
+        if (i > 0 && p * stride > GC_MAX_LANE_COLUMNS)
+            break; /* strips would be too wide for the rings */
         const double cost = (double)(gc_ceil_div(wide, p) * p) * (1 + 1.2 / (double)p);
         if (i > 0 && cost >= best) continue;
         best = cost;
@@ -125,7 +126,9 @@ static void choose_strips(const gc_plan *plan, runs *s) {
     const ptrdiff_t wanted = gc_min(gc_ceil_div(least_bytes, lanes * size), s->vectors);
     for (s->strips = 1; s->strips < tiles; s->strips++) {
         s->width = gc_ceil_div(tiles, s->strips) * s->p;
-        if (s->width <= GC_MAX_LANE_COLUMNS || wanted * rows * columns_of(p, s, s->width) * column <= ring_bytes) break;
+        if (s->width <= GC_MAX_LANE_COLUMNS ||
+            wanted * rows * columns_of(p, s, s->width) * column <= ring_bytes)
+            break;
     }
     s->width = gc_ceil_div(tiles, s->strips) * s->p;
     s->strips = gc_ceil_div(wide, s->width);
@@ -141,7 +144,8 @@ static double predict(const gc_plan *plan, const runs *s) {
     const double wide = (double)gc_ceil_div(gc_ceil_div(p->out_size[2], s->classes), s->p);
     const double tiles = (double)(s->classes * p->out_size[0] * p->out_size[1]) * wide;
     const double columns = s->shared ? P * (double)p->stride[2] + taps - 1 : P * taps;
-    const double arithmetic = (P * taps + (s->spread ? columns : 0)) / 2, loads = (columns + taps) / 2;
+    const double arithmetic = (P * taps + (s->spread ? columns : 0)) / 2,
+                 loads = (columns + taps) / 2;
     const double chunk = (arithmetic > loads ? arithmetic : loads) * 1.1 + 4;
     const double tile = chunk * (double)s->kernel_rows * icg + 2.5 * P + 15;
     const double passes = (double)(s->classes * s->strips);
@@ -198,8 +202,8 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
             for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
                 for (ptrdiff_t c = 0; c < p->in_per_group; c++)
                     for (ptrdiff_t t = 0; t < p->kernel[2]; t++, to += lanes_bytes)
-                        plan->kernels->load(to, channel + c * b[1] + d * b[2] + h * b[3] + t * b[4], b[0],
-                                            gc_min(in_vector, all - v * in_vector), p->dtype);
+                        plan->kernels->load(to, channel + c * b[1] + d * b[2] + h * b[3] + t * b[4],
+                                            b[0], gc_min(in_vector, all - v * in_vector), p->dtype);
     }
 }
 
@@ -242,8 +246,9 @@ static void pack_row(const strip *t, ptrdiff_t d, ptrdiff_t y) {
     const ptrdiff_t n = columns_of(p, s, t->n_out), left = p->in_size[2] - start;
     const ptrdiff_t in_vector = s->groups_per_vector * p->in_per_group;
     gc_lane_pack a = {
-        .from = (const char *)t->run->arrays->input + t->n * i[0] + t->first_vector * in_vector * size +
-                source_depth(t, d) * i[2] + y * i[3] + start * i[4],
+        .from = (const char *)t->run->arrays->input + t->n * i[0] +
+                t->first_vector * in_vector * size + source_depth(t, d) * i[2] + y * i[3] +
+                start * i[4],
         .to = t->rings + slot(t, d, y),
         .vectors = t->last_vector - t->first_vector,
         .from_vector = in_vector,
@@ -262,7 +267,8 @@ static void pack_row(const strip *t, ptrdiff_t d, ptrdiff_t y) {
 static void take_rows(strip *t, ptrdiff_t row) {
     const gc_problem *p = &t->run->plan->problem;
     const ptrdiff_t top = row * p->stride[1] - p->pad_before[1];
-    const ptrdiff_t from = gc_max(gc_max(t->packed, top), 0), end = gc_min(top + t->s->ring, p->in_size[1]);
+    const ptrdiff_t from = gc_max(gc_max(t->packed, top), 0),
+                    end = gc_min(top + t->s->ring, p->in_size[1]);
     ptrdiff_t *to = t->slots;
     for (ptrdiff_t d = 0; d < p->kernel[0]; d++) {
         const int inside = source_depth(t, d) >= 0;
@@ -307,7 +313,8 @@ static void run_strip(strip *t, ptrdiff_t first_row, ptrdiff_t last_row) {
         char *out = (char *)run->arrays->output + t->n * o[0] + t->depth * o[2] + row * o[3] +
                     t->first * o[4];
         const char *residual = (const char *)run->arrays->residual;
-        if (p->has_residual) residual += t->n * r[0] + t->depth * r[2] + row * r[3] + t->first * r[4];
+        if (p->has_residual)
+            residual += t->n * r[0] + t->depth * r[2] + row * r[3] + t->first * r[4];
         take_rows(t, row);
         for (ptrdiff_t v = t->first_vector; v < t->last_vector; v++) {
             const ptrdiff_t k = v * in_vector;
@@ -355,13 +362,16 @@ static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
     const runs *s = plan->state;
     const ptrdiff_t v = unit % s->vector_blocks, block = unit / s->vector_blocks % s->row_blocks;
     const ptrdiff_t rows = plan->problem.out_size[1];
-    return (double)((gc_cut(s->vectors, s->vector_blocks, v + 1) - gc_cut(s->vectors, s->vector_blocks, v)) *
+    return (double)((gc_cut(s->vectors, s->vector_blocks, v + 1) -
+                     gc_cut(s->vectors, s->vector_blocks, v)) *
                     (gc_cut(rows, s->row_blocks, block + 1) - gc_cut(rows, s->row_blocks, block)));
 }
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const runs *s = plan->state;
-    snprintf(text, size, "%td groups to a vector of %d lanes, %td columns at once; strips of %td columns, %td vectors",
+    snprintf(text, size,
+             "%td groups to a vector of %d lanes, %td columns at once; strips of %td columns, %td "
+             "vectors",
              s->groups_per_vector, plan->kernels->lanes, s->p, s->width, s->together);
 }
 

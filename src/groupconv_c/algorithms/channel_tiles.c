@@ -19,11 +19,12 @@ enum { box_bytes = 384 * 1024, wanted_units = 4 };
 
 typedef struct tiles {
     gc_channel_lanes_state common;
-    int in_place, plain; /* reads the caller's array; the microkernel stores results */
-    gc_axis axes[3];     /* sizes and padding mode only */
-    ptrdiff_t out[3];    /* positions, flattened where memory allows */
+    int in_place, plain;         /* reads the caller's array; the microkernel stores results */
+    gc_axis axes[3];             /* sizes and padding mode only */
+    ptrdiff_t out[3];            /* positions, flattened where memory allows */
     ptrdiff_t in_row, in_column; /* bytes between positions of a depth, in place */
-    ptrdiff_t pitch, columns, row, slice; /* packed: reals of a position, positions of a row, reals */
+    ptrdiff_t pitch, columns, row,
+        slice; /* packed: reals of a position, positions of a row, reals */
     ptrdiff_t *taps, ntaps, channels;
     ptrdiff_t g, runs;             /* positions of a run; runs of a row */
     ptrdiff_t boxes, rows;         /* per depth; output rows of the largest box (packed) */
@@ -49,15 +50,18 @@ static int reads_in_place(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     if (!gc_lanes_in_memory(plan, p->input_strides, p->in_per_group)) return 0;
     for (int i = 0; i < 3; i++)
-        if (p->kernel[i] != 1 || p->pad_before[i] || (p->out_size[i] - 1) * p->stride[i] >= p->in_size[i])
+        if (p->kernel[i] != 1 || p->pad_before[i] ||
+            (p->out_size[i] - 1) * p->stride[i] >= p->in_size[i])
             return 0;
-    return (p->stride[2] * p->input_strides[4]) % 4096 != 0; /* neighbours would share a cache set */
+    return (p->stride[2] * p->input_strides[4]) % 4096 !=
+           0; /* neighbours would share a cache set */
 }
 
 /* Rows that follow each other in every array, as one row. */
 static void flatten(const gc_problem *p, tiles *s) {
     const ptrdiff_t *o = p->output_strides, *r = p->residual_strides, wide = s->out[2];
-    if (!s->in_place || wide == 1 || s->in_row != wide * s->in_column || o[3] != wide * o[4]) return;
+    if (!s->in_place || wide == 1 || s->in_row != wide * s->in_column || o[3] != wide * o[4])
+        return;
     if (p->has_residual && r[3] != wide * r[4]) return;
     s->out[2] *= s->out[1];
     s->out[1] = 1;
@@ -93,7 +97,8 @@ static void choose_boxes(const gc_plan *plan, tiles *s) {
     const ptrdiff_t bytes = s->in_place ? cuts * s->g * p->in_per_group * size
                                         : p->kernel[0] * reach(p, 1, cuts) * s->row * size;
     const ptrdiff_t others = gc_max(p->groups * p->out_size[0] * s->blocks, 1);
-    const ptrdiff_t boxes = gc_max(gc_ceil_div(bytes, box_bytes), gc_ceil_div(wanted_units, others));
+    const ptrdiff_t boxes =
+        gc_max(gc_ceil_div(bytes, box_bytes), gc_ceil_div(wanted_units, others));
     s->boxes = gc_min(boxes, cuts);
     s->rows = gc_ceil_div(cuts, s->boxes);
     s->slice = reach(p, 1, s->rows) * s->row;
@@ -125,7 +130,8 @@ static ptrdiff_t block_vectors(const tiles *s, ptrdiff_t b) {
 static double predict(const gc_plan *plan, const tiles *s) {
     const gc_problem *p = &plan->problem;
     const double size = (double)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const double terms = (double)vector_weights(p), positions = (double)(s->out[0] * s->out[1] * s->out[2]);
+    const double terms = (double)vector_weights(p),
+                 positions = (double)(s->out[0] * s->out[1] * s->out[2]);
     const double pairs = (double)(s->out[0] * gc_ceil_div(s->out[1] * s->runs, 2));
     double sums = 0;
     for (ptrdiff_t b = 0; b < s->blocks; b++) {
@@ -176,9 +182,11 @@ static gc_status create(gc_plan *plan) {
     if (status != GC_OK) return status;
     plan->units = p->batch * p->groups * s->out[0] * s->boxes * s->blocks;
     if (s->out[0] * s->out[1] * s->out[2] == 0) plan->units = 0;
-    const size_t tile = (size_t)(2 * GC_MAX_LANE_POSITIONS * GC_MAX_LANE_VB * kernels->lanes * size);
+    const size_t tile =
+        (size_t)(2 * GC_MAX_LANE_POSITIONS * GC_MAX_LANE_VB * kernels->lanes * size);
     plan->scratch_size = packed_bytes(plan, s) + (s->plain ? 0 : tile);
-    plan->prepared_size = (size_t)(p->groups * s->vectors * vector_weights(p) * kernels->lanes * size);
+    plan->prepared_size =
+        (size_t)(p->groups * s->vectors * vector_weights(p) * kernels->lanes * size);
     plan->prepare_units = p->groups * s->vectors;
     plan->prepared_key = GC_KEY_LANE_TILES;
     plan->seconds = predict(plan, s);
@@ -208,8 +216,8 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
                 for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
                     for (ptrdiff_t w = 0; w < p->kernel[2]; w++, to += icg * vb * bytes) {
                         if (n < lanes) memset(to, 0, (size_t)bytes);
-                        plan->kernels->load(to, row + c * b[1] + d * b[2] + h * b[3] + w * b[4], b[0], n,
-                                            p->dtype);
+                        plan->kernels->load(to, row + c * b[1] + d * b[2] + h * b[3] + w * b[4],
+                                            b[0], n, p->dtype);
                     }
         }
     }
@@ -226,7 +234,8 @@ typedef struct box {
 static ptrdiff_t first_row(const box *b) { return b->first / b->s->runs; }
 
 /* Columns from..to-1 of one padded row whose sources follow each other. */
-static void pack_columns(const box *b, const char *source, char *to, ptrdiff_t from, ptrdiff_t end) {
+static void pack_columns(const box *b, const char *source, char *to, ptrdiff_t from,
+                         ptrdiff_t end) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, *i = p->input_strides;
@@ -278,7 +287,8 @@ static void pack_box(const box *b) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, *i = p->input_strides;
     const ptrdiff_t rows = reach(p, 1, gc_ceil_div(b->last - b->first, s->runs));
-    const char *image = (const char *)b->run->arrays->input + b->n * i[0] + b->g * p->in_per_group * i[1];
+    const char *image =
+        (const char *)b->run->arrays->input + b->n * i[0] + b->g * p->in_per_group * i[1];
     for (ptrdiff_t d = 0; d < p->kernel[0]; d++) {
         const ptrdiff_t z = gc_axis_source(
             &s->axes[0], b->depth * p->stride[0] + d * p->dilation[0] - p->pad_before[0]);
@@ -308,11 +318,13 @@ static const char *input_of(const box *b, ptrdiff_t row, ptrdiff_t column) {
     if (s->in_place)
         return (const char *)b->run->arrays->input + b->n * i[0] + b->g * p->in_per_group * i[1] +
                b->depth * p->stride[0] * i[2] + row * s->in_row + column * s->in_column;
-    const ptrdiff_t at = (row - first_row(b)) * p->stride[1] * s->row + column * p->stride[2] * s->pitch;
+    const ptrdiff_t at =
+        (row - first_row(b)) * p->stride[1] * s->row + column * p->stride[2] * s->pitch;
     return b->packed + at * (ptrdiff_t)b->run->plan->kernels->real_size;
 }
 
-static ptrdiff_t offset_in(const ptrdiff_t *strides, const box *b, const run_place *at, ptrdiff_t k) {
+static ptrdiff_t offset_in(const ptrdiff_t *strides, const box *b, const run_place *at,
+                           ptrdiff_t k) {
     return b->n * strides[0] + k * strides[1] + b->depth * strides[2] + at->row * strides[3] +
            at->first * strides[4];
 }
@@ -333,7 +345,8 @@ static void finish_run(const box *b, const run_place *at, ptrdiff_t k, ptrdiff_t
         .activation = p->activation,
         .parameter = p->activation_parameter,
     };
-    if (p->has_residual) f.residual = (const char *)b->run->arrays->residual + offset_in(r, b, at, k);
+    if (p->has_residual)
+        f.residual = (const char *)b->run->arrays->residual + offset_in(r, b, at, k);
     for (ptrdiff_t i = 0; i < at->count; i++) {
         plan->kernels->finish(&f);
         f.from = (const char *)f.from + tile_step;
@@ -358,8 +371,8 @@ static void run_block(const box *b, ptrdiff_t block) {
         .taps = s->taps,
         .ntaps = s->ntaps,
         .channels = s->channels,
-        .weight = (const char *)run->weights +
-                  (b->g * s->vectors + v) * vector_weights(p) * lanes * size,
+        .weight =
+            (const char *)run->weights + (b->g * s->vectors + v) * vector_weights(p) * lanes * size,
         .init = (const char *)run->bias + k * size,
         .last_bits = (uint32_t)((1ull << (channels - (vb - 1) * lanes)) - 1),
         .epilogue = s->epilogue,
@@ -381,7 +394,8 @@ static void run_block(const box *b, ptrdiff_t block) {
             a.run[r].first = (int)(at[r].first - start);
             a.run[r].count = (int)at[r].count;
             if (s->plain)
-                a.run[r].out = (char *)run->arrays->output + offset_in(p->output_strides, b, &at[r], k);
+                a.run[r].out =
+                    (char *)run->arrays->output + offset_in(p->output_strides, b, &at[r], k);
             else
                 a.run[r].out = b->tile + r * s->g * tile_step;
             if (s->plain && p->has_residual)
@@ -426,8 +440,8 @@ static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const tiles *s = plan->state;
-    snprintf(text, size, "2 x %td positions x %td vectors of %d output channels, %s; %td boxes", s->g, s->vb,
-             plan->kernels->lanes, s->in_place ? "in place" : "packed", s->boxes);
+    snprintf(text, size, "2 x %td positions x %td vectors of %d output channels, %s; %td boxes",
+             s->g, s->vb, plan->kernels->lanes, s->in_place ? "in place" : "packed", s->boxes);
 }
 
 const gc_algorithm gc_channel_tiles = {

@@ -29,12 +29,12 @@ typedef struct depthwise_pass {
 
 /* Some rows of one output channel: of one pass along depth and height, all passes along width. */
 typedef struct tile {
-    ptrdiff_t pass;                 /* the first along the width */
-    ptrdiff_t row, nrows;           /* in positions of the pass; nrows rows, `classes` apart */
-    ptrdiff_t plane;                /* bytes from the planes' start */
-    ptrdiff_t out, residual;        /* bytes from the channel's start */
+    ptrdiff_t pass;                  /* the first along the width */
+    ptrdiff_t row, nrows;            /* in positions of the pass; nrows rows, `classes` apart */
+    ptrdiff_t plane;                 /* bytes from the planes' start */
+    ptrdiff_t out, residual;         /* bytes from the channel's start */
     ptrdiff_t out_row, residual_row; /* bytes between rows */
-    uint32_t bits, last_bits;       /* lanes stored of the last vector, and of its last row */
+    uint32_t bits, last_bits;        /* lanes stored of the last vector, and of its last row */
 } tile;
 
 typedef struct depthwise {
@@ -50,7 +50,7 @@ typedef struct depthwise {
     ptrdiff_t classes; /* rows a dilation apart form a class; its rows share loads */
     ptrdiff_t tiles;   /* of one channel */
     tile *places;
-    int clamp, plain;  /* the microkernel clamps; it stores itself */
+    int clamp, plain; /* the microkernel clamps; it stores itself */
     double low, high;
 } depthwise;
 
@@ -111,7 +111,8 @@ static void chunk_fold(const depthwise *s, depthwise_pass *pass, const gc_axis_p
     const ptrdiff_t taps = w->ntaps;
     if (taps == 0) return;
     const ptrdiff_t base = gc_weights_tap(&s->weights, 0, 0, 0, w->taps[0].kernel);
-    const int unit = s->axes[2].nphases == 1 && w->taps[taps - 1].shift - w->taps[0].shift == taps - 1;
+    const int unit =
+        s->axes[2].nphases == 1 && w->taps[taps - 1].shift - w->taps[0].shift == taps - 1;
     if (!unit || taps <= lanes) {
         pass->chunks[pass->nchunks++] =
             (gc_depthwise_chunk){.weight = base, .last = taps, .rows = 1};
@@ -142,8 +143,8 @@ static gc_status create_pass(const gc_plan *plan, depthwise *s, ptrdiff_t index)
     const gc_axis_pass *d = &a[0].passes[index / (a[1].npasses * a[2].npasses)];
     const gc_axis_pass *h = &a[1].passes[index / a[2].npasses % a[1].npasses];
     const gc_axis_pass *w = &a[2].passes[index % a[2].npasses];
-    const size_t most = (size_t)(p->kernel[0] * p->kernel[1] +
-                                 2 * (p->kernel[2] / (lanes * most_chunk_rows) + 2));
+    const size_t most =
+        (size_t)(p->kernel[0] * p->kernel[1] + 2 * (p->kernel[2] / (lanes * most_chunk_rows) + 2));
     pass->chunks = calloc(most, sizeof *pass->chunks);
     pass->columns = calloc((size_t)w->ntaps + 1, sizeof *pass->columns);
     if (pass->chunks == NULL || pass->columns == NULL) return GC_ERROR_MEMORY;
@@ -238,7 +239,8 @@ static gc_status create(gc_plan *plan) {
     s->fold = p->out_size[0] == 1 && p->out_size[1] == 1 && p->kernel[0] == 1 && p->kernel[1] == 1;
     s->clamp = gc_activation_clamp(p->activation, &s->low, &s->high);
     s->plain = s->clamp && s->axes[2].passes[0].step == 1 && s->axes[1].passes[0].step == 1 &&
-               s->axes[0].passes[0].step == 1 && gc_output_is_rows(plan) && gc_residual_is_rows(plan);
+               s->axes[0].passes[0].step == 1 && gc_output_is_rows(plan) &&
+               gc_residual_is_rows(plan);
     s->rolling = can_roll(plan, s);
     gc_weights_create(&s->weights, plan);
     count_tiles(plan, s);
@@ -275,8 +277,8 @@ typedef struct channel {
     char *results, *out;
 } channel;
 
-static void interleave(char *to, const char *from, ptrdiff_t passes, ptrdiff_t apart, ptrdiff_t lanes,
-                       size_t size) {
+static void interleave(char *to, const char *from, ptrdiff_t passes, ptrdiff_t apart,
+                       ptrdiff_t lanes, size_t size) {
     for (ptrdiff_t i = 0; i < passes; i++)
         for (ptrdiff_t l = 0; l < lanes; l++)
             if (size == 4)
@@ -312,7 +314,8 @@ static void finish_vector(const channel *c, const tile *t, ptrdiff_t v) {
         f.n = gc_min(lanes * passes, p->out_size[2] - column);
         f.to = c->out + t->out + j * t->out_row + v * lanes * passes * to;
         if (c->residual)
-            f.residual = c->residual + t->residual + j * t->residual_row + v * lanes * passes * added;
+            f.residual =
+                c->residual + t->residual + j * t->residual_row + v * lanes * passes * added;
         plan->kernels->finish(&f);
     }
 }
@@ -357,7 +360,8 @@ static void run_tile(const channel *c, const tile *t, gc_depthwise *a) {
 }
 
 /* Part `part` of a channel: a depth slice of the output and a tile of rows in it. */
-static tile place_tile(const gc_plan *plan, const depthwise *s, ptrdiff_t part, ptrdiff_t per_slice) {
+static tile place_tile(const gc_plan *plan, const depthwise *s, ptrdiff_t part,
+                       ptrdiff_t per_slice) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
@@ -374,7 +378,8 @@ static tile place_tile(const gc_plan *plan, const depthwise *s, ptrdiff_t part, 
         .nrows = gc_min(tile_rows, gc_ceil_div(rows - class, s->classes) - block * tile_rows),
     };
     const ptrdiff_t depth = slice / passes_d, out_depth = d->first + depth * d->step;
-    const ptrdiff_t left = p->out_size[2] - (s->fold ? t.row + t.nrows - 1 : s->vectors - 1) * lanes;
+    const ptrdiff_t left =
+        p->out_size[2] - (s->fold ? t.row + t.nrows - 1 : s->vectors - 1) * lanes;
     const uint32_t all = (uint32_t)((1ull << lanes) - 1);
     t.last_bits = left >= lanes || !s->plain ? all : (1u << left) - 1;
     t.bits = s->fold ? all : t.last_bits;
@@ -414,7 +419,8 @@ static void work_packed(const gc_run *run, void *scratch, ptrdiff_t first, ptrdi
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const depthwise *s = plan->state;
-    const ptrdiff_t channels = p->groups * p->out_per_group, size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t channels = p->groups * p->out_per_group,
+                    size = (ptrdiff_t)plan->kernels->real_size;
     const ptrdiff_t *i = p->input_strides, *o = p->output_strides, *r = p->residual_strides;
     const ptrdiff_t origin[3] = {0, 0, 0};
     char *const planes = scratch;
@@ -442,8 +448,9 @@ static void work_packed(const gc_run *run, void *scratch, ptrdiff_t first, ptrdi
             packed = n * p->groups + g;
         }
         if (fetch && k + 1 < channels && s->tiles * (row + 1) < last)
-            gc_prefetch((const char *)run->arrays->input + n * i[0] + (k + 1) / p->out_per_group * i[1],
-                        bytes);
+            gc_prefetch(
+                (const char *)run->arrays->input + n * i[0] + (k + 1) / p->out_per_group * i[1],
+                bytes);
         c.out = (char *)run->arrays->output + n * o[0] + k * o[1];
         if (p->has_residual) c.residual = (const char *)run->arrays->residual + n * r[0] + k * r[1];
         a.weight = gc_weights_at(&s->weights, plan, run, g, k - g * p->out_per_group);
@@ -514,7 +521,8 @@ static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
     at.g = at.k / p->out_per_group;
     at.within = at.k % p->out_per_group;
     const ptrdiff_t bytes = ((p->in_size[1] - 1) * a.in_row + p->in_size[2]) * size;
-    const int narrow = p->out_size[2] <= plan->kernels->lanes / 2 && p->in_size[2] <= plan->kernels->lanes / 2;
+    const int narrow =
+        p->out_size[2] <= plan->kernels->lanes / 2 && p->in_size[2] <= plan->kernels->lanes / 2;
     const int fetch = p->input_strides[3] > 0 && bytes <= 64 * 1024;
     bind_rolling(run, &at, &a);
     for (ptrdiff_t unit = first; unit < last; unit++) {

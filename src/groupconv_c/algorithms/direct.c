@@ -60,7 +60,8 @@ static gc_status create_pass(const gc_plan *plan, direct *s, direct_pass *pass, 
                 for (ptrdiff_t w = 0; w < pass->axis[2]->ntaps; w++) {
                     const gc_axis_tap *td = &pass->axis[0]->taps[d], *th = &pass->axis[1]->taps[h],
                                       *tw = &pass->axis[2]->taps[w];
-                    tap->plane = c * s->planes.channel + gc_planes_tap(&s->planes, s->axes, td, th, tw);
+                    tap->plane =
+                        c * s->planes.channel + gc_planes_tap(&s->planes, s->axes, td, th, tw);
                     tap->weight =
                         gc_weights_tap(&s->weights, c, td->kernel, th->kernel, tw->kernel);
                     tap++;
@@ -89,8 +90,9 @@ static double predict(const gc_plan *plan, const direct *s, double cycles_per_ta
     double tap_cycles = 0;
     for (ptrdiff_t i = 0; i < s->npasses; i++) tap_cycles += (double)s->passes[i].ntaps;
     tap_cycles *= cycles_per_tap * (double)s->planes.extent[0];
-    const double results = (double)(s->planes.extent[0] * s->planes.extent[1] * s->planes.extent[2]) *
-                           (double)(s->npasses * p->out_per_group);
+    const double results =
+        (double)(s->planes.extent[0] * s->planes.extent[1] * s->planes.extent[2]) *
+        (double)(s->npasses * p->out_per_group);
     const double store = results * (s->lanes_stored ? 1.5 / plan->kernels->lanes : 0.8);
     const double elements = (double)gc_planes_elements(&s->planes, p->in_per_group);
     const int plain = p->input_strides[4] == plan->storage_size;
@@ -119,7 +121,8 @@ static gc_status create(gc_plan *plan) {
         if (status != GC_OK) return status;
     }
     double cycles_per_tap;
-    s->kb = gc_choose_kb(plan->kernels, p->out_per_group, s->passes[0].lanes.vectors, &cycles_per_tap);
+    s->kb =
+        gc_choose_kb(plan->kernels, p->out_per_group, s->passes[0].lanes.vectors, &cycles_per_tap);
     s->kblocks = gc_ceil_div(p->out_per_group, s->kb);
     s->clamp = gc_activation_clamp(p->activation, &s->low, &s->high);
     s->lanes_stored = s->clamp && s->npasses == 1 && s->axes[2].passes[0].step == 1 &&
@@ -129,7 +132,8 @@ static gc_status create(gc_plan *plan) {
         if (p->out_size[i] == 0) plan->units = 0;
     const size_t tile = (size_t)(GC_MAX_KB * GC_MAX_VB * plan->kernels->lanes);
     plan->scratch_size =
-        (gc_planes_elements(&s->planes, p->in_per_group) + 4 * tile) * plan->kernels->real_size + 64;
+        (gc_planes_elements(&s->planes, p->in_per_group) + 4 * tile) * plan->kernels->real_size +
+        64;
     plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
@@ -223,13 +227,14 @@ static void run_slice(const block *b, const direct_pass *pass, ptrdiff_t depth, 
 }
 
 /* Both passes of stride 2 along the width: their tiles are interleaved, so that whole rows are stored. */
-static void run_slice_pair(const block *b, const direct_pass pass[2], ptrdiff_t depth, ptrdiff_t rows,
-                           ptrdiff_t columns) {
+static void run_slice_pair(const block *b, const direct_pass pass[2], ptrdiff_t depth,
+                           ptrdiff_t rows, ptrdiff_t columns) {
     const direct *s = b->s;
     const gc_plan *plan = b->run->plan;
     const gc_kernels *kernels = plan->kernels;
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
-    const ptrdiff_t flat = (rows - 1) * s->planes.pitch + columns, vectors = gc_ceil_div(flat, lanes);
+    const ptrdiff_t flat = (rows - 1) * s->planes.pitch + columns,
+                    vectors = gc_ceil_div(flat, lanes);
     const ptrdiff_t width = gc_min(2 * columns, plan->problem.out_size[2] - 2 * b->origin[2]);
     const ptrdiff_t tile = GC_MAX_KB * GC_MAX_VB * lanes * size;
     char *const joined = b->tile + 2 * tile;
@@ -296,8 +301,8 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         if (place != packed) {
             const char *image = (const char *)run->arrays->input + b.n * p->input_strides[0] +
                                 g * p->in_per_group * p->input_strides[1];
-            gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group, b.origin,
-                    packed >= 0 && packed % boxes == box, scratch);
+            gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group,
+                    b.origin, packed >= 0 && packed % boxes == box, scratch);
             packed = place;
         }
         const ptrdiff_t k = gc_cut(p->out_per_group, s->kblocks, kblock);
@@ -323,8 +328,9 @@ static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const direct *s = plan->state;
-    snprintf(text, size, "up to %d output channels x %d vectors of %d lanes; boxes of %td x %td x %td",
-             s->kb, plan->kernels->max_vb[s->kb - 1], plan->kernels->lanes, s->planes.extent[0],
+    snprintf(text, size,
+             "up to %d output channels x %d vectors of %d lanes; boxes of %td x %td x %td", s->kb,
+             plan->kernels->max_vb[s->kb - 1], plan->kernels->lanes, s->planes.extent[0],
              s->planes.extent[1], s->planes.extent[2]);
 }
 

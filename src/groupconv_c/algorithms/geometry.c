@@ -6,9 +6,12 @@ ptrdiff_t gc_axis_source(const gc_axis *axis, ptrdiff_t i) {
     const ptrdiff_t n = axis->in_size;
     if (i >= 0 && i < n) return i;
     switch (axis->mode) {
-        case GC_ZEROS: return -1;
-        case GC_REPLICATE: return i < 0 ? 0 : n - 1;
-        case GC_CIRCULAR: return i - n * gc_floor_div(i, n);
+        case GC_ZEROS:
+            return -1;
+        case GC_REPLICATE:
+            return i < 0 ? 0 : n - 1;
+        case GC_CIRCULAR:
+            return i - n * gc_floor_div(i, n);
         case GC_REFLECT: {
             if (n == 1) return 0;
             const ptrdiff_t period = 2 * (n - 1), r = i - period * gc_floor_div(i, period);

@@ -25,9 +25,9 @@ typedef struct gc_axis_pass {
 typedef struct gc_axis {
     ptrdiff_t in_size, in_step;
     gc_padding_mode mode;
-    ptrdiff_t count;             /* the largest of the passes' */
-    ptrdiff_t min_shift, span;   /* shifts lie in min_shift .. min_shift + span */
-    ptrdiff_t nphases, *phases;  /* residues by in_step that some tap reads */
+    ptrdiff_t count;            /* the largest of the passes' */
+    ptrdiff_t min_shift, span;  /* shifts lie in min_shift .. min_shift + span */
+    ptrdiff_t nphases, *phases; /* residues by in_step that some tap reads */
     ptrdiff_t npasses;
     gc_axis_pass *passes;
 } gc_axis;

@@ -14,10 +14,10 @@
 
 enum {
     box_bytes = 640 * 1024,
-    slab = 32,           /* channels, so that packing stays a small part */
-    wanted_units = 16,   /* fewer: the batch is cut into chunks */
-    run_vectors = 64,    /* small images are joined until a run is this long */
-    block_vectors = 96,  /* of a dot product at a time: its planes stay in the first-level cache */
+    slab = 32,          /* channels, so that packing stays a small part */
+    wanted_units = 16,  /* fewer: the batch is cut into chunks */
+    run_vectors = 64,   /* small images are joined until a run is this long */
+    block_vectors = 96, /* of a dot product at a time: its planes stay in the first-level cache */
 };
 
 typedef struct grad_weight {
@@ -114,7 +114,8 @@ static size_t g_elements(const gc_plan *plan, const grad_weight *s) {
 }
 
 static ptrdiff_t weights_count(const gc_problem *p) {
-    return p->groups * p->out_per_group * p->in_per_group * p->kernel[0] * p->kernel[1] * p->kernel[2];
+    return p->groups * p->out_per_group * p->in_per_group * p->kernel[0] * p->kernel[1] *
+           p->kernel[2];
 }
 
 static gc_status create(gc_plan *plan) {
@@ -140,7 +141,8 @@ static gc_status create(gc_plan *plan) {
     if (status_bits != GC_OK) return status_bits;
     const ptrdiff_t alone = p->groups * s->kslabs * s->cslabs;
     s->chunks = gc_max(1, gc_min(wanted_units / alone, p->batch / s->images));
-    s->kb = choose_kb(plan->kernels, gc_ceil_div(p->out_per_group, s->kslabs), cslab * s->per_channel);
+    s->kb =
+        choose_kb(plan->kernels, gc_ceil_div(p->out_per_group, s->kslabs), cslab * s->per_channel);
     plan->units = alone * s->chunks;
     const ptrdiff_t kslab = gc_ceil_div(p->out_per_group, s->kslabs);
     const size_t size = plan->kernels->real_size;
@@ -258,7 +260,8 @@ static void put_sums(const piece *u) {
         const ptrdiff_t row = u->group * p->out_per_group + k;
         if (s->chunks > 1) {
             char *to = u->run->shared + (u->chunk * weights_count(p) +
-                                         (row * p->in_per_group + u->c0) * s->per_channel) * size;
+                                         (row * p->in_per_group + u->c0) * s->per_channel) *
+                                            size;
             memcpy(to, from, (size_t)(taps * size));
             continue;
         }
@@ -278,7 +281,8 @@ static void sum_piece(const piece *u) {
     const grad_weight *s = u->s;
     const ptrdiff_t size = (ptrdiff_t)u->run->plan->kernels->real_size;
     const ptrdiff_t steps = gc_ceil_div(p->batch, s->images);
-    const ptrdiff_t first = gc_cut(steps, s->chunks, u->chunk), last = gc_cut(steps, s->chunks, u->chunk + 1);
+    const ptrdiff_t first = gc_cut(steps, s->chunks, u->chunk),
+                    last = gc_cut(steps, s->chunks, u->chunk + 1);
     const ptrdiff_t boxes = s->boxes[0] * s->boxes[1] * s->boxes[2];
     memset(u->sums, 0, (size_t)((u->k1 - u->k0) * taps_of(u) * size));
     if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) return;
@@ -352,8 +356,7 @@ static void combine(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t
     gc_finish f = {.dtype = p->dtype, .to_stride = strides[4], .n = p->kernel[2]};
     for (ptrdiff_t row = first; row < last; row++)
         for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
-            const char *shared =
-                run->shared + (row * p->in_per_group + c) * s->per_channel * size;
+            const char *shared = run->shared + (row * p->in_per_group + c) * s->per_channel * size;
             const char *from = scratch;
             add_in_order(plan, scratch, shared, s->per_channel);
             for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
@@ -371,7 +374,6 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
     snprintf(text, size, "%d output channels x %d taps; %td images a run, %td chunks of the batch",
              s->kb, plan->kernels->max_tb[s->kb - 1], s->images, s->chunks);
 }
-
 
 const gc_algorithm gc_grad_weight = {
     .name = "grad_weight",

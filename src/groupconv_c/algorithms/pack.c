@@ -15,8 +15,7 @@ void gc_planes_layout(gc_planes *p, const gc_axis axes[3], const ptrdiff_t exten
     if (w->mode == GC_ZEROS && w->in_step == 1 && extent[2] == w->count) {
         /* the zeros behind a row serve as the zeros before the next one */
         const ptrdiff_t left = gc_max(0, -w->min_shift);
-        const ptrdiff_t right =
-            gc_max(0, w->count + w->min_shift + w->span - w->in_size);
+        const ptrdiff_t right = gc_max(0, w->count + w->min_shift + w->span - w->in_size);
         p->pitch -= gc_min(gc_min(left, right), w->span); /* never below the extent */
     }
     p->slice = p->size[1] * p->pitch;
@@ -34,7 +33,8 @@ void gc_planes_choose(gc_planes *planes, const gc_axis axes[3], ptrdiff_t channe
     for (int i = 0; i < 3; i++) {
         ptrdiff_t parts = 1;
         const ptrdiff_t count = extent[i], least = i == 2 ? gc_min(count, 8 * kernels->lanes) : 1;
-        while (gc_planes_elements(planes, channels) * kernels->real_size > bytes && extent[i] > least) {
+        while (gc_planes_elements(planes, channels) * kernels->real_size > bytes &&
+               extent[i] > least) {
             parts++;
             extent[i] = gc_max(gc_ceil_div(count, parts), least);
             gc_planes_layout(planes, axes, extent, reach);
@@ -49,7 +49,8 @@ size_t gc_planes_elements(const gc_planes *p, ptrdiff_t channels) {
     return (size_t)(channels * p->channel + p->slack);
 }
 
-void gc_planes_clear_slack(const gc_planes *p, ptrdiff_t channels, const gc_kernels *kernels, void *to) {
+void gc_planes_clear_slack(const gc_planes *p, ptrdiff_t channels, const gc_kernels *kernels,
+                           void *to) {
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size;
     memset((char *)to + channels * p->channel * size, 0, (size_t)(p->slack * size));
 }
@@ -98,8 +99,8 @@ static void pack_mapped_row(const packer *p, char *to, const char *row, ptrdiff_
     fill_edge(p, to, row, phase, 0, first);
     if (first < last)
         k->load(to + first * (ptrdiff_t)k->real_size,
-                row + ((p->start_w + first) * step + phase) * p->column, p->column * step, last - first,
-                p->plan->problem.dtype);
+                row + ((p->start_w + first) * step + phase) * p->column, p->column * step,
+                last - first, p->plan->problem.dtype);
     fill_edge(p, to, row, phase, last, n);
 }
 
@@ -117,7 +118,8 @@ static void zero_rows(const packer *p, char *to, ptrdiff_t first, ptrdiff_t last
     const ptrdiff_t size = (ptrdiff_t)p->plan->kernels->real_size;
     const ptrdiff_t reals = (last - first - 1) * p->planes->pitch + p->planes->size[2];
     for (ptrdiff_t s = 0; s < p->w->nphases && first < last && !p->again; s++)
-        memset(to + (s * p->planes->plane + first * p->planes->pitch) * size, 0, (size_t)(reals * size));
+        memset(to + (s * p->planes->plane + first * p->planes->pitch) * size, 0,
+               (size_t)(reals * size));
 }
 
 /* All rows of one phase of one depth slice, with zeros around the source. */
@@ -161,8 +163,9 @@ void gc_pack(const gc_plan *plan, const gc_axis axes[3], const gc_planes *planes
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     char *const to = to_;
     const gc_axis *const d = &axes[0], *const h = &axes[1], *const w = &axes[2];
-    const packer p = {plan, planes, h, w, origin[1] + h->min_shift, origin[2] + w->min_shift,
-                      strides[2], strides[3], again};
+    const packer p = {
+        plan,       planes,     h,    w, origin[1] + h->min_shift, origin[2] + w->min_shift,
+        strides[2], strides[3], again};
     for (ptrdiff_t c = 0; c < channels; c++)
         for (ptrdiff_t a = 0; a < d->nphases; a++)
             for (ptrdiff_t i = 0; i < planes->size[0]; i++) {
@@ -172,7 +175,8 @@ void gc_pack(const gc_plan *plan, const gc_axis axes[3], const gc_planes *planes
                 for (ptrdiff_t b = 0; b < h->nphases; b++) {
                     const ptrdiff_t plane = (a * h->nphases + b) * w->nphases;
                     char *here =
-                        to + (c * planes->channel + plane * planes->plane + i * planes->slice) * size;
+                        to +
+                        (c * planes->channel + plane * planes->plane + i * planes->slice) * size;
                     if (source < 0)
                         zero_rows(&p, here, 0, planes->size[1]);
                     else if (w->mode == GC_ZEROS)

@@ -11,14 +11,14 @@
 #include "geometry.h"
 
 typedef struct gc_planes {
-    ptrdiff_t extent[3];   /* largest box, in output positions */
-    ptrdiff_t size[3];     /* elements of a plane: extent + span */
-    ptrdiff_t pitch;       /* of rows; may be below size[2] when rows share their zeros */
-    ptrdiff_t slice;       /* of depth slices: size[1] * pitch */
-    ptrdiff_t plane;       /* of planes */
-    ptrdiff_t nplanes;     /* of one channel: product of the phases */
-    ptrdiff_t channel;     /* of channels: nplanes * plane */
-    ptrdiff_t slack;       /* readable elements behind the last plane */
+    ptrdiff_t extent[3]; /* largest box, in output positions */
+    ptrdiff_t size[3];   /* elements of a plane: extent + span */
+    ptrdiff_t pitch;     /* of rows; may be below size[2] when rows share their zeros */
+    ptrdiff_t slice;     /* of depth slices: size[1] * pitch */
+    ptrdiff_t plane;     /* of planes */
+    ptrdiff_t nplanes;   /* of one channel: product of the phases */
+    ptrdiff_t channel;   /* of channels: nplanes * plane */
+    ptrdiff_t slack;     /* readable elements behind the last plane */
 } gc_planes;
 
 /* Layout for a box; `reach`: elements that a kernel may read past the last position. */

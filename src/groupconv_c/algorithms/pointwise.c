@@ -20,9 +20,9 @@ enum {
 };
 
 typedef struct pointwise {
-    ptrdiff_t positions; /* of one image */
+    ptrdiff_t positions;                        /* of one image */
     ptrdiff_t in_step, out_step, residual_step; /* bytes between positions */
-    ptrdiff_t tile, panel; /* positions; a panel is whole tiles */
+    ptrdiff_t tile, panel;                      /* positions; a panel is whole tiles */
     ptrdiff_t panels, kslabs;
     gc_weights weights;
     gc_tap *taps;
@@ -74,7 +74,8 @@ static void destroy(gc_plan *plan) {
 
 static void choose_panel(const gc_plan *plan, pointwise *s) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t lanes = plan->kernels->lanes, vectors = gc_max(1, gc_ceil_div(s->positions, lanes));
+    const ptrdiff_t lanes = plan->kernels->lanes,
+                    vectors = gc_max(1, gc_ceil_div(s->positions, lanes));
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     s->tile = gc_even_tile(vectors, 0, plan->kernels->max_vb[s->kb - 1]) * lanes;
     const ptrdiff_t all = gc_ceil_div(vectors * lanes, s->tile);
@@ -96,7 +97,8 @@ static gc_status create(gc_plan *plan) {
     is_run(p->input_strides, p->in_size, &s->in_step);
     is_run(p->output_strides, p->in_size, &s->out_step);
     is_run(p->residual_strides, p->in_size, &s->residual_step);
-    s->kb = gc_choose_kb(kernels, p->out_per_group, gc_ceil_div(s->positions, kernels->lanes), &cycles);
+    s->kb =
+        gc_choose_kb(kernels, p->out_per_group, gc_ceil_div(s->positions, kernels->lanes), &cycles);
     choose_panel(plan, s);
     s->kslabs = gc_max(1, p->out_per_group / k_slab);
     s->clamp = gc_activation_clamp(p->activation, &s->low, &s->high);
@@ -149,8 +151,8 @@ static void copy_panel(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t fi
 }
 
 /* Output channels k .. k + kb - 1 of the group at the panel's positions. */
-static void run_block(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t first, ptrdiff_t k, int kb,
-                      const char *panel, char *tile) {
+static void run_block(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t first, ptrdiff_t k,
+                      int kb, const char *panel, char *tile) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const gc_kernels *kernels = plan->kernels;
@@ -168,7 +170,8 @@ static void run_block(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t fir
         .residual_column = added,
     };
     if (p->has_residual)
-        target.residual = (const char *)run->arrays->residual + n * r[0] + channel * r[1] + first * added;
+        target.residual =
+            (const char *)run->arrays->residual + n * r[0] + channel * r[1] + first * added;
     gc_tap_sum sum = {
         .weight = gc_weights_at(&s->weights, plan, run, g, k),
         .taps = s->taps,
@@ -204,8 +207,8 @@ static void run_block(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t fir
             sum.out = tile;
             sum.out_k = vb * lanes;
             kernels->tap_sum[kb - 1][vb - 1](&sum);
-            gc_tile_finish(plan, &target, tile, sum.out_k, kb, v * lanes, gc_min(vb * lanes, left), count,
-                           count);
+            gc_tile_finish(plan, &target, tile, sum.out_k, kb, v * lanes, gc_min(vb * lanes, left),
+                           count, count);
         }
         v += vb;
     }
@@ -215,7 +218,8 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const pointwise *s = plan->state;
-    char *const tile = (char *)scratch + p->in_per_group * s->panel * (ptrdiff_t)plan->kernels->real_size;
+    char *const tile =
+        (char *)scratch + p->in_per_group * s->panel * (ptrdiff_t)plan->kernels->real_size;
     ptrdiff_t copied = -1;
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const ptrdiff_t slab = unit % s->kslabs, place = unit / s->kslabs;

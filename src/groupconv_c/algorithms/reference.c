@@ -46,10 +46,18 @@ static double get(const void *from, gc_dtype dtype) {
     float f;
     uint16_t h;
     switch (dtype) {
-        case GC_F64: memcpy(&d, from, sizeof d); return d;
-        case GC_F32: memcpy(&f, from, sizeof f); return f;
-        case GC_F16: memcpy(&h, from, sizeof h); return gc_from_f16(h);
-        case GC_BF16: memcpy(&h, from, sizeof h); return gc_from_bf16(h);
+        case GC_F64:
+            memcpy(&d, from, sizeof d);
+            return d;
+        case GC_F32:
+            memcpy(&f, from, sizeof f);
+            return f;
+        case GC_F16:
+            memcpy(&h, from, sizeof h);
+            return gc_from_f16(h);
+        case GC_BF16:
+            memcpy(&h, from, sizeof h);
+            return gc_from_bf16(h);
     }
     return 0;
 }
@@ -58,10 +66,20 @@ static void put(void *to, double value, gc_dtype dtype) {
     const float f = (float)value;
     uint16_t h;
     switch (dtype) {
-        case GC_F64: memcpy(to, &value, sizeof value); return;
-        case GC_F32: memcpy(to, &f, sizeof f); return;
-        case GC_F16: h = gc_to_f16(f); memcpy(to, &h, sizeof h); return;
-        case GC_BF16: h = gc_to_bf16(f); memcpy(to, &h, sizeof h); return;
+        case GC_F64:
+            memcpy(to, &value, sizeof value);
+            return;
+        case GC_F32:
+            memcpy(to, &f, sizeof f);
+            return;
+        case GC_F16:
+            h = gc_to_f16(f);
+            memcpy(to, &h, sizeof h);
+            return;
+        case GC_BF16:
+            h = gc_to_bf16(f);
+            memcpy(to, &h, sizeof h);
+            return;
     }
 }
 
@@ -71,16 +89,26 @@ static double clamp(double x, double low, double high) {
 
 static double activate(double x, gc_activation kind, double parameter) {
     switch (kind) {
-        case GC_IDENTITY: return x;
-        case GC_RELU: return clamp(x, 0, INFINITY);
-        case GC_RELU6: return clamp(x, 0, 6);
-        case GC_LEAKY_RELU: return x > 0 ? x : x * parameter;
-        case GC_SIGMOID: return 1 / (1 + exp(-x));
-        case GC_TANH: return tanh(x);
-        case GC_SILU: return x < 0 ? x * exp(x) / (1 + exp(x)) : x / (1 + exp(-x));
-        case GC_HARDSIGMOID: return clamp(x + 3, 0, 6) / 6;
-        case GC_HARDSWISH: return x * (clamp(x + 3, 0, 6) / 6);
-        case GC_GELU: return 0.5 * x * erfc(-x * 0.70710678118654752440);
+        case GC_IDENTITY:
+            return x;
+        case GC_RELU:
+            return clamp(x, 0, INFINITY);
+        case GC_RELU6:
+            return clamp(x, 0, 6);
+        case GC_LEAKY_RELU:
+            return x > 0 ? x : x * parameter;
+        case GC_SIGMOID:
+            return 1 / (1 + exp(-x));
+        case GC_TANH:
+            return tanh(x);
+        case GC_SILU:
+            return x < 0 ? x * exp(x) / (1 + exp(x)) : x / (1 + exp(-x));
+        case GC_HARDSIGMOID:
+            return clamp(x + 3, 0, 6) / 6;
+        case GC_HARDSWISH:
+            return x * (clamp(x + 3, 0, 6) / 6);
+        case GC_GELU:
+            return 0.5 * x * erfc(-x * 0.70710678118654752440);
     }
     return x;
 }
@@ -125,11 +153,11 @@ static double sum_of_taps(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t
     for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
         const char *x = (const char *)run->arrays->input + n * p->input_strides[0] +
                         (g * p->in_per_group + c) * p->input_strides[1];
-        const char *w = (const char *)run->arrays->weight +
-                        (transposed ? (g * p->in_per_group + c) * p->weight_strides[0] +
-                                          k * p->weight_strides[1]
-                                    : (g * p->out_per_group + k) * p->weight_strides[0] +
-                                          c * p->weight_strides[1]);
+        const char *w =
+            (const char *)run->arrays->weight +
+            (transposed
+                 ? (g * p->in_per_group + c) * p->weight_strides[0] + k * p->weight_strides[1]
+                 : (g * p->out_per_group + k) * p->weight_strides[0] + c * p->weight_strides[1]);
         ptrdiff_t r[3] = {0, 0, 0}, i[3];
         do {
             const int found = source(run->plan, o, r, i);
@@ -146,8 +174,8 @@ static void convolve(const gc_run *run, ptrdiff_t unit) {
     const ptrdiff_t channels = p->groups * p->out_per_group;
     const ptrdiff_t n = unit / channels, k = unit % channels, g = k / p->out_per_group;
     const char *bias = run->bias;
-    const double b = run->plan->kernels->real_size == 8 ? ((const double *)bias)[k]
-                                                        : ((const float *)bias)[k];
+    const double b =
+        run->plan->kernels->real_size == 8 ? ((const double *)bias)[k] : ((const float *)bias)[k];
     char *out = (char *)run->arrays->output + n * p->output_strides[0] + k * p->output_strides[1];
     const char *residual = p->has_residual
                                ? (const char *)run->arrays->residual + n * p->residual_strides[0] +

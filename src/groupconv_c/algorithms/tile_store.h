@@ -31,8 +31,9 @@ typedef struct gc_target {
 } gc_target;
 
 /* Tile of kb channels x n flat positions from flat position `first`; channels `tile_k` reals apart. */
-void gc_tile_finish(const gc_plan *plan, const gc_target *target, const void *tile, ptrdiff_t tile_k,
-                    int kb, ptrdiff_t first, ptrdiff_t n, ptrdiff_t pitch, ptrdiff_t columns);
+void gc_tile_finish(const gc_plan *plan, const gc_target *target, const void *tile,
+                    ptrdiff_t tile_k, int kb, ptrdiff_t first, ptrdiff_t n, ptrdiff_t pitch,
+                    ptrdiff_t columns);
 
 /* Whether an activation is a clamp that the microkernel applies, and its bounds. */
 int gc_activation_clamp(gc_activation activation, double *low, double *high);

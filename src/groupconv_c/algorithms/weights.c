@@ -39,8 +39,8 @@ size_t gc_weights_prepared_size(const gc_weights *s, const gc_plan *plan) {
     return (size_t)(p->groups * p->out_per_group * s->per_k) * plan->kernels->real_size;
 }
 
-void gc_weights_prepare(const gc_weights *s, const gc_plan *plan, const void *weight, void *prepared,
-                        ptrdiff_t first, ptrdiff_t last) {
+void gc_weights_prepare(const gc_weights *s, const gc_plan *plan, const void *weight,
+                        void *prepared, ptrdiff_t first, ptrdiff_t last) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t *b = p->weight_strides;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
@@ -60,8 +60,7 @@ void gc_weights_prepare(const gc_weights *s, const gc_plan *plan, const void *we
 
 const char *gc_weights_at(const gc_weights *s, const gc_plan *plan, const gc_run *run, ptrdiff_t g,
                           ptrdiff_t k) {
-    if (s->in_place)
-        return (const char *)run->arrays->weight + g * s->group_bytes + k * s->k_bytes;
+    if (s->in_place) return (const char *)run->arrays->weight + g * s->group_bytes + k * s->k_bytes;
     const ptrdiff_t row = g * plan->problem.out_per_group + k;
     return (const char *)run->weights + row * s->per_k * (ptrdiff_t)plan->kernels->real_size;
 }

@@ -8,7 +8,7 @@ typedef struct gc_weights {
     int in_place;
     /* reals between output channels, input channels, kernel positions */
     ptrdiff_t k, c, d, h, w;
-    ptrdiff_t per_k; /* reals of one output channel when converted */
+    ptrdiff_t per_k;                         /* reals of one output channel when converted */
     ptrdiff_t k_bytes, c_bytes, group_bytes; /* of the caller's array */
 } gc_weights;
 

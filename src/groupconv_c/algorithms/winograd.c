@@ -21,7 +21,7 @@
 
 enum {
     products_bytes = 960 * 1024, /* transformed input of a box: most of the second-level cache */
-    k_slab = 16,                 /* output channels whose products wait for their inverse transform */
+    k_slab = 16, /* output channels whose products wait for their inverse transform */
     most_window = 6,
 };
 
@@ -43,7 +43,7 @@ typedef struct winograd {
     ptrdiff_t tile_vectors; /* of a full box, packed tightly */
     gc_run_lanes lanes;
     ptrdiff_t offsets[most_window * most_window];
-    gc_tap *taps; /* one per input channel, for the products */
+    gc_tap *taps;   /* one per input channel, for the products */
     gc_weights raw; /* converted weights, behind the transformed ones */
     ptrdiff_t kslabs, in_step, out_step, out_row;
     int kb;
@@ -155,7 +155,8 @@ static double predict(const gc_plan *plan, const winograd *s) {
     const double transforms = (icg * (flat + 0.5) * 6.5 + ocg * v * 7.5) * window * spill;
     const double pack = icg * flat * (double)s->planes.nplanes * 2.5;
     const double finish = ocg * v * s->kind.outputs * (s->kind.outputs * 3 + 10);
-    const double cycles = (double)s->boxes * (products + transforms + pack + finish) * 1.25 + weights;
+    const double cycles =
+        (double)s->boxes * (products + transforms + pack + finish) * 1.25 + weights;
     return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
 
@@ -169,8 +170,8 @@ static gc_status create_kind(gc_plan *plan, int which) {
     const gc_status status = create_axes(p, s);
     if (status != GC_OK) return status;
     choose_box(plan, s);
-    const gc_status lanes_status = gc_run_lanes_create(&s->lanes, s->planes.extent[1], s->planes.pitch,
-                                                       s->planes.extent[2], (int)lanes);
+    const gc_status lanes_status = gc_run_lanes_create(
+        &s->lanes, s->planes.extent[1], s->planes.pitch, s->planes.extent[2], (int)lanes);
     if (lanes_status != GC_OK) return lanes_status;
     const gc_axis_tap *none = &s->axes[0].passes[0].taps[0];
     for (int i = 0; i < s->kind.window; i++)
@@ -240,8 +241,8 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
                 for (int b = 0; b < r; b++) {
                     half[i][b] = 0;
                     for (int a = 0; a < r; a++) {
-                        const int at = p->op == GC_CONV_TRANSPOSE ? (r - 1 - a) * r + r - 1 - b
-                                                                  : a * r + b;
+                        const int at =
+                            p->op == GC_CONV_TRANSPOSE ? (r - 1 - a) * r + r - 1 - b : a * r + b;
                         half[i][b] += g[i][a] * read_real(w, at, size);
                     }
                 }
@@ -292,12 +293,12 @@ static void transform_input(const box *b, int again) {
     const ptrdiff_t origin[3] = {0, b->origin, 0};
     const char *image = (const char *)b->run->arrays->input + b->n * p->input_strides[0] +
                         b->g * p->in_per_group * p->input_strides[1];
-    gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group, origin,
-            again, b->planes);
+    gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group, origin, again,
+            b->planes);
     gc_winograd_input a = {.offsets = s->offsets, .lanes = s->lanes.lanes, .out_step = s->in_step};
     const ptrdiff_t flat = flat_tiles(b), whole = flat / lanes;
-    const gc_lanes cut = flat % lanes ? gc_run_lanes_cut(&s->lanes, whole, flat, (int)lanes)
-                                      : (gc_lanes){0, 0};
+    const gc_lanes cut =
+        flat % lanes ? gc_run_lanes_cut(&s->lanes, whole, flat, (int)lanes) : (gc_lanes){0, 0};
     for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
         a.planes = b->planes + c * s->planes.channel * size;
         a.out = b->in + c * s->tile_vectors * lanes * size;
@@ -353,9 +354,8 @@ static void finish_rows(const box *b, ptrdiff_t k) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, m = s->kind.outputs;
     const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
     char *out = (char *)b->run->arrays->output + b->n * o[0] + k * o[1];
-    const char *residual = p->has_residual
-                               ? (const char *)b->run->arrays->residual + b->n * r[0] + k * r[1]
-                               : NULL;
+    const char *residual =
+        p->has_residual ? (const char *)b->run->arrays->residual + b->n * r[0] + k * r[1] : NULL;
     gc_finish f = {
         .to_stride = o[4],
         .residual_stride = r[4],
@@ -382,10 +382,12 @@ static void list_direct_taps(const box *b, int i, int j) {
     for (ptrdiff_t c = 0; c < b->run->plan->problem.in_per_group; c++)
         for (int y = 0; y < r; y++)
             for (int x = 0; x < r; x++) {
-                const int at =
-                    b->run->plan->problem.op == GC_CONV_TRANSPOSE ? r * r - 1 - (y * r + x) : y * r + x;
-                *tap++ = (gc_tap){c * s->planes.channel + s->offsets[(i + y) * s->kind.window + j + x],
-                                  c * r * r + at};
+                const int at = b->run->plan->problem.op == GC_CONV_TRANSPOSE
+                                   ? r * r - 1 - (y * r + x)
+                                   : y * r + x;
+                *tap++ =
+                    (gc_tap){c * s->planes.channel + s->offsets[(i + y) * s->kind.window + j + x],
+                             c * r * r + at};
             }
 }
 
@@ -477,17 +479,17 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
 }
 
 /* Each kind is an algorithm of its own: a name tells which operations make a result. */
-#define WINOGRAD(variable, text, kind, taps)                                                     \
-    static const char *refuse_##variable(const gc_plan *plan) { return refuse(plan, taps); }     \
-    static gc_status create_##variable(gc_plan *plan) { return create_kind(plan, kind); }        \
-    const gc_algorithm gc_##variable = {                                                         \
-        .name = text,                                                                            \
-        .refuse = refuse_##variable,                                                             \
-        .create = create_##variable,                                                             \
-        .destroy = destroy,                                                                      \
-        .prepare = prepare,                                                                      \
-        .work = work,                                                                            \
-        .describe = describe,                                                                    \
+#define WINOGRAD(variable, text, kind, taps)                                                 \
+    static const char *refuse_##variable(const gc_plan *plan) { return refuse(plan, taps); } \
+    static gc_status create_##variable(gc_plan *plan) { return create_kind(plan, kind); }    \
+    const gc_algorithm gc_##variable = {                                                     \
+        .name = text,                                                                        \
+        .refuse = refuse_##variable,                                                         \
+        .create = create_##variable,                                                         \
+        .destroy = destroy,                                                                  \
+        .prepare = prepare,                                                                  \
+        .work = work,                                                                        \
+        .describe = describe,                                                                \
     }
 
 WINOGRAD(winograd_4x4, "winograd_4x4", GC_WINOGRAD_43, 3);

@@ -71,10 +71,10 @@ GC_INLINE void OP(lane_outputs)(const gc_lane_run *a, ptrdiff_t j, ptrdiff_t cou
     for (int i = 0; i < P; i++) acc[i] = init;
     const real *w = a->weight;
     const ptrdiff_t start = j * a->stride * LANES;
-#define LANE_CHUNK(W)                                                           \
+#define LANE_CHUNK(W)                                                            \
     OP(lane_chunk)(p, a->stride, w, a->index + c * LANES, acc, W, S, P, SPREAD); \
-    p += W * (S ? LANES : a->dilation * LANES);                                 \
-    w += W * LANES;                                                             \
+    p += W * (S ? LANES : a->dilation * LANES);                                  \
+    w += W * LANES;                                                              \
     taps -= W
     for (const void *const *row = a->rows, *const *end = row + a->nrows; row < end; row++)
         for (int c = 0; c < (SPREAD ? a->channels : 1); c++) {
@@ -121,23 +121,24 @@ GC_INLINE void OP(lane_outputs)(const gc_lane_run *a, ptrdiff_t j, ptrdiff_t cou
 
 /* With 16 registers, 8 accumulators leave room for 7 taps and a column. */
 #define LANE_RUN_MAX (vector_registers >= 32 ? 16 : 8)
-#define LANE_RUN(P, S, SPREAD)                                                                       \
-    GC_NOINLINE void GC_CAT(OP(lane_run_), GC_CAT(P, GC_CAT(S, SPREAD)))(const gc_lane_run *a) {     \
-        for (ptrdiff_t j = 0; j < a->n; j += P)                                                      \
-            if (P <= LANE_RUN_MAX) OP(lane_outputs)(a, j, gc_smaller(a->n - j, P), S, P, SPREAD);                           \
+#define LANE_RUN(P, S, SPREAD)                                                                    \
+    GC_NOINLINE void GC_CAT(OP(lane_run_), GC_CAT(P, GC_CAT(S, SPREAD)))(const gc_lane_run *a) {  \
+        for (ptrdiff_t j = 0; j < a->n; j += P)                                                   \
+            if (P <= LANE_RUN_MAX) OP(lane_outputs)(a, j, gc_smaller(a->n - j, P), S, P, SPREAD); \
     }
 #define LANE_RUN_ROW(P) \
-    LANE_RUN(P, 0, 0) LANE_RUN(P, 0, 1) LANE_RUN(P, 1, 0) LANE_RUN(P, 1, 1) LANE_RUN(P, 2, 0) LANE_RUN(P, 2, 1)
+    LANE_RUN(P, 0, 0)   \
+    LANE_RUN(P, 0, 1) LANE_RUN(P, 1, 0) LANE_RUN(P, 1, 1) LANE_RUN(P, 2, 0) LANE_RUN(P, 2, 1)
 LANE_RUN_ROW(7)
 LANE_RUN_ROW(8)
 LANE_RUN_ROW(14)
 LANE_RUN_ROW(16)
 #undef LANE_RUN_ROW
-#define LANE_RUN_ENTRIES(P)                                \
-    {                                                      \
-        {OP(lane_run_##P##00), OP(lane_run_##P##01)},      \
-            {OP(lane_run_##P##10), OP(lane_run_##P##11)},  \
-            {OP(lane_run_##P##20), OP(lane_run_##P##21)},  \
+#define LANE_RUN_ENTRIES(P)                           \
+    {                                                 \
+        {OP(lane_run_##P##00), OP(lane_run_##P##01)}, \
+        {OP(lane_run_##P##10), OP(lane_run_##P##11)}, \
+        {OP(lane_run_##P##20), OP(lane_run_##P##21)}, \
     }
 
 /* --- one group, inputs broadcast --- */
@@ -152,14 +153,16 @@ GC_INLINE void OP(lane_tile_store)(const gc_lane_tile *a, const V *results, int 
     for (int i = 0; i < G; i++) {
         if (i < first || i >= end) continue;
         for (int v = 0; v < vb; v++)
-            OP(lane_store)(out + v * LANES, results[i * vb + v], residual ? residual + v * LANES : NULL,
-                           v == vb - 1 ? last : all, &a->epilogue, CLAMP);
+            OP(lane_store)(out + v * LANES, results[i * vb + v],
+                           residual ? residual + v * LANES : NULL, v == vb - 1 ? last : all,
+                           &a->epilogue, CLAMP);
         out += a->out_step;
         if (residual) residual += a->residual_step;
     }
 }
 
-GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB, const gc_lane_tile *a) {
+GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB,
+                                  const gc_lane_tile *a) {
     V acc[2][GC_MAX_LANE_POSITIONS][GC_MAX_LANE_VB], init[GC_MAX_LANE_VB];
     const M last = OP(mask)(a->last_bits);
     GC_UNROLL(2)
@@ -168,10 +171,8 @@ GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB, con
         init[v] = v == VB - 1 ? OP(load_mask)(from, last) : OP(load)(from);
     }
     GC_UNROLL(2)
-    for (int r = 0; r < RUNS; r++)
-        GC_UNROLL(8)
-    for (int i = 0; i < G; i++)
-        GC_UNROLL(2)
+    for (int r = 0; r < RUNS; r++) GC_UNROLL(8)
+    for (int i = 0; i < G; i++) GC_UNROLL(2)
     for (int v = 0; v < VB; v++) acc[r][i][v] = init[v];
 
     const ptrdiff_t step = a->step, ahead = a->ahead, *const end = a->taps + a->ntaps;
@@ -198,10 +199,8 @@ GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB, con
 
     V results[2][GC_MAX_LANE_POSITIONS * GC_MAX_LANE_VB];
     GC_UNROLL(2)
-    for (int r = 0; r < RUNS; r++)
-        GC_UNROLL(8)
-    for (int i = 0; i < G; i++)
-        GC_UNROLL(2)
+    for (int r = 0; r < RUNS; r++) GC_UNROLL(8)
+    for (int i = 0; i < G; i++) GC_UNROLL(2)
     for (int v = 0; v < VB; v++) results[r][i * VB + v] = acc[r][i][v];
     for (int r = 0; r < RUNS; r++) {
         if (a->epilogue.clamp)
@@ -212,13 +211,13 @@ GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB, con
 }
 
 /* The most positions of each of two runs whose accumulators, weights and one input fit the registers. */
-#define LANE_TILE_MAX(VB)                                                                          \
-    ((vector_registers - 1 - (VB)) / (2 * (VB)) < GC_MAX_LANE_POSITIONS                            \
-         ? (vector_registers - 1 - (VB)) / (2 * (VB))                                              \
+#define LANE_TILE_MAX(VB)                                               \
+    ((vector_registers - 1 - (VB)) / (2 * (VB)) < GC_MAX_LANE_POSITIONS \
+         ? (vector_registers - 1 - (VB)) / (2 * (VB))                   \
          : GC_MAX_LANE_POSITIONS)
-#define LANE_TILE(G, VB, RUNS)                                                                     \
-    GC_NOINLINE void GC_CAT(OP(lane_tile_), GC_CAT(G, GC_CAT(VB, RUNS)))(const gc_lane_tile *a) {  \
-        if (G <= LANE_TILE_MAX(VB)) OP(lane_tile_body)(G, RUNS, VB, a);                            \
+#define LANE_TILE(G, VB, RUNS)                                                                    \
+    GC_NOINLINE void GC_CAT(OP(lane_tile_), GC_CAT(G, GC_CAT(VB, RUNS)))(const gc_lane_tile *a) { \
+        if (G <= LANE_TILE_MAX(VB)) OP(lane_tile_body)(G, RUNS, VB, a);                           \
     }
 #define LANE_TILE_ROW(G) LANE_TILE(G, 1, 1) LANE_TILE(G, 1, 2) LANE_TILE(G, 2, 1) LANE_TILE(G, 2, 2)
 LANE_TILE_ROW(1)
@@ -229,8 +228,8 @@ LANE_TILE_ROW(5)
 LANE_TILE_ROW(6)
 LANE_TILE_ROW(7)
 LANE_TILE_ROW(8)
-#define LANE_TILE_ENTRIES(G)                                                      \
-    {                                                                             \
-        {OP(lane_tile_##G##11), OP(lane_tile_##G##12)},                           \
-            {OP(lane_tile_##G##21), OP(lane_tile_##G##22)},                       \
+#define LANE_TILE_ENTRIES(G)                            \
+    {                                                   \
+        {OP(lane_tile_##G##11), OP(lane_tile_##G##12)}, \
+        {OP(lane_tile_##G##21), OP(lane_tile_##G##22)}, \
     }

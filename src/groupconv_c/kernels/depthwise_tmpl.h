@@ -3,22 +3,23 @@
  * Lanes are neighbouring columns of one channel. A loaded vector serves every output row of the tile
  * that it touches; one column of the kernel's weights is held in registers at a time. */
 
-#define DEPTHWISE_CHUNK(RC)                                                                      \
-    case RC:                                                                                     \
-        for (ptrdiff_t s = chunk->first; s < chunk->last; s++) {                                 \
-            V w[GC_DEPTHWISE_ROWS];                                                              \
-            GC_UNROLL(8)                                                                         \
-            for (int r = 0; r < RC; r++) w[r] = OP(set1)(weight[r * chunk->weight_row + s * step]); \
-            const real *p = base + columns[s];                                                   \
-            GC_UNROLL(16)                                                                        \
-            for (int i = 0; i < RB + RC - 1; i++) {                                              \
-                const V x = OP(load)(p);                                                         \
-                p += pitch;                                                                      \
-                GC_UNROLL(8)                                                                     \
-                for (int j = 0; j < RB; j++)                                                     \
-                    if (i - j >= 0 && i - j < RC) acc[j] = OP(fma)(w[i - j], x, acc[j]);         \
-            }                                                                                    \
-        }                                                                                        \
+#define DEPTHWISE_CHUNK(RC)                                                              \
+    case RC:                                                                             \
+        for (ptrdiff_t s = chunk->first; s < chunk->last; s++) {                         \
+            V w[GC_DEPTHWISE_ROWS];                                                      \
+            GC_UNROLL(8)                                                                 \
+            for (int r = 0; r < RC; r++)                                                 \
+                w[r] = OP(set1)(weight[r * chunk->weight_row + s * step]);               \
+            const real *p = base + columns[s];                                           \
+            GC_UNROLL(16)                                                                \
+            for (int i = 0; i < RB + RC - 1; i++) {                                      \
+                const V x = OP(load)(p);                                                 \
+                p += pitch;                                                              \
+                GC_UNROLL(8)                                                             \
+                for (int j = 0; j < RB; j++)                                             \
+                    if (i - j >= 0 && i - j < RC) acc[j] = OP(fma)(w[i - j], x, acc[j]); \
+            }                                                                            \
+        }                                                                                \
         break;
 
 GC_INLINE void OP(depthwise_vector)(const int RB, const gc_depthwise *a, ptrdiff_t v) {
@@ -79,7 +80,8 @@ typedef struct OP(rolling_state) {
     const real *residual;
 } OP(rolling_state);
 
-GC_INLINE void OP(rolling_store)(const gc_rolling *a, OP(rolling_state) *s, M stored, const int EDGE) {
+GC_INLINE void OP(rolling_store)(const gc_rolling *a, OP(rolling_state) * s, M stored,
+                                 const int EDGE) {
     V y = s->a0;
     if (a->residual) {
         y += OP(load_mask)(s->residual, stored);
@@ -93,7 +95,7 @@ GC_INLINE void OP(rolling_store)(const gc_rolling *a, OP(rolling_state) *s, M st
     s->out += a->out_row;
 }
 
-GC_INLINE void OP(rolling_row)(OP(rolling_state) *s, const V *w, V bias, M m0, M m1, M m2,
+GC_INLINE void OP(rolling_row)(OP(rolling_state) * s, const V *w, V bias, M m0, M m1, M m2,
                                ptrdiff_t in_row, V *a2, const int EDGE) {
     const V x0 = EDGE ? OP(load_mask)(s->p, m0) : OP(load)(s->p);
     const V x1 = EDGE ? OP(load_mask)(s->p + 1, m1) : OP(load)(s->p + 1);
@@ -110,8 +112,8 @@ GC_INLINE void OP(rolling_row)(OP(rolling_state) *s, const V *w, V bias, M m0, M
     *a2 = OP(fma)(x2, w[2], *a2);
 }
 
-GC_INLINE void OP(rolling_column)(const gc_rolling *a, ptrdiff_t v, const V *w, const V *zero, V bias,
-                                  const int EDGE) {
+GC_INLINE void OP(rolling_column)(const gc_rolling *a, ptrdiff_t v, const V *w, const V *zero,
+                                  V bias, const int EDGE) {
     const uint32_t *bits = a->bits + 4 * v;
     const M m0 = OP(mask)(bits[0]), m1 = OP(mask)(bits[1]), m2 = OP(mask)(bits[2]);
     const M stored = OP(mask)(bits[3]);
@@ -122,9 +124,9 @@ GC_INLINE void OP(rolling_column)(const gc_rolling *a, ptrdiff_t v, const V *w, 
     const ptrdiff_t inside = gc_smaller(steps, a->height + a->above);
     ptrdiff_t i = 0;
     V a2;
-#define ROLLING_NEXT                                 \
+#define ROLLING_NEXT                                    \
     if (i >= 2) OP(rolling_store)(a, &s, stored, EDGE); \
-    s.a0 = s.a1;                                     \
+    s.a0 = s.a1;                                        \
     s.a1 = a2
     for (; i < gc_smaller(a->above, steps); i++) {
         s.a0 += zero[2];
@@ -197,7 +199,8 @@ static void OP(rolling3x3_pair)(const gc_rolling *a, const gc_rolling *b) {
         if (i >= 2) {
             V y = a0;
             if (residual) {
-                y += OP(load_mask)(residual, lower_out) + OP(load_mask)(residual2 - half, upper_out);
+                y +=
+                    OP(load_mask)(residual, lower_out) + OP(load_mask)(residual2 - half, upper_out);
                 residual += a->residual_row;
                 residual2 += a->residual_row;
             }

@@ -58,16 +58,36 @@ GC_INLINE void OP(finish_run)(const gc_finish *f, const gc_activation kind) {
 
 static void OP(finish)(const gc_finish *f) {
     switch (f->activation) {
-        case GC_IDENTITY: OP(finish_run)(f, GC_IDENTITY); break;
-        case GC_RELU: OP(finish_run)(f, GC_RELU); break;
-        case GC_RELU6: OP(finish_run)(f, GC_RELU6); break;
-        case GC_LEAKY_RELU: OP(finish_run)(f, GC_LEAKY_RELU); break;
-        case GC_SIGMOID: OP(finish_run)(f, GC_SIGMOID); break;
-        case GC_TANH: OP(finish_run)(f, GC_TANH); break;
-        case GC_SILU: OP(finish_run)(f, GC_SILU); break;
-        case GC_HARDSIGMOID: OP(finish_run)(f, GC_HARDSIGMOID); break;
-        case GC_HARDSWISH: OP(finish_run)(f, GC_HARDSWISH); break;
-        case GC_GELU: OP(finish_run)(f, GC_GELU); break;
+        case GC_IDENTITY:
+            OP(finish_run)(f, GC_IDENTITY);
+            break;
+        case GC_RELU:
+            OP(finish_run)(f, GC_RELU);
+            break;
+        case GC_RELU6:
+            OP(finish_run)(f, GC_RELU6);
+            break;
+        case GC_LEAKY_RELU:
+            OP(finish_run)(f, GC_LEAKY_RELU);
+            break;
+        case GC_SIGMOID:
+            OP(finish_run)(f, GC_SIGMOID);
+            break;
+        case GC_TANH:
+            OP(finish_run)(f, GC_TANH);
+            break;
+        case GC_SILU:
+            OP(finish_run)(f, GC_SILU);
+            break;
+        case GC_HARDSIGMOID:
+            OP(finish_run)(f, GC_HARDSIGMOID);
+            break;
+        case GC_HARDSWISH:
+            OP(finish_run)(f, GC_HARDSWISH);
+            break;
+        case GC_GELU:
+            OP(finish_run)(f, GC_GELU);
+            break;
     }
 }
 

@@ -44,7 +44,8 @@ static inline uint16_t gc_to_f16(float x) {
         const float shifted = gc_bits_float(magnitude) + 0.5f;
         return (uint16_t)(sign | (gc_float_bits(shifted) - gc_float_bits(0.5f)));
     }
-    return (uint16_t)(sign | ((magnitude + 0xfffu + ((magnitude >> 13) & 1u) - (112u << 23)) >> 13));
+    return (uint16_t)(sign |
+                      ((magnitude + 0xfffu + ((magnitude >> 13) & 1u) - (112u << 23)) >> 13));
 }
 
 #endif

@@ -13,7 +13,7 @@
 #define GC_FOR_EACH_ISA(X) X(baseline) X(avx2) X(avx512)
 
 /* Kernel tables for float and double; NULL where the file was not built for its instruction set. */
-#define GC_DECLARE_ISA(name)                          \
+#define GC_DECLARE_ISA(name)                                \
     extern const gc_kernels *const gc_kernels_##name##_f32; \
     extern const gc_kernels *const gc_kernels_##name##_f64;
 GC_FOR_EACH_ISA(GC_DECLARE_ISA)

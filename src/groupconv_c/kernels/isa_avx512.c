@@ -3,7 +3,7 @@
 #if GC_X86
 #if defined(__clang__)
 #include <immintrin.h>
-#pragma clang attribute push( \
+#pragma clang attribute push(                                                                \
     __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c,popcnt,bmi2"))), \
     apply_to = function)
 #else
@@ -40,13 +40,11 @@ GC_INLINE f32_v f32_load_lanes(const float *p, gc_lanes l) {
                                   _mm512_maskz_loadu_ps((f32_m)((1u << l.count) - 1), p));
 }
 GC_INLINE f32_v f32_even(f32_v a, f32_v b) {
-    const __m512i i =
-        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i i = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     return _mm512_permutex2var_ps(a, i, b);
 }
 GC_INLINE f32_v f32_odd(f32_v a, f32_v b) {
-    const __m512i i =
-        _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    const __m512i i = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
     return _mm512_permutex2var_ps(a, i, b);
 }
 GC_INLINE f32_v f32_zip_low(f32_v a, f32_v b) {
@@ -75,8 +73,7 @@ GC_INLINE f32_v f32_load_bf16(const uint16_t *p) {
 GC_INLINE void f32_store_bf16(uint16_t *p, f32_v v) {
     const __m512i u = _mm512_castps_si512(v);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-    const __m512i rounded =
-        _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+    const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
     const __m512i quiet = _mm512_or_si512(u, _mm512_set1_epi32(0x400000));
     const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
     const __m512i r = _mm512_mask_mov_epi32(rounded, nan, quiet);

@@ -8,48 +8,48 @@
 
 enum { f32_lanes = 4, f64_lanes = 2, vector_registers = 16 };
 
-#define GC_GENERIC_VECTOR(R, real, integer, n)                                                    \
-    typedef real R##_v __attribute__((vector_size(16)));                                          \
-    typedef real R##_u __attribute__((vector_size(16), aligned(sizeof(real)), may_alias));        \
-    typedef integer R##_i __attribute__((vector_size(16)));                                       \
-    typedef uint32_t R##_m;                                                                       \
-    GC_INLINE R##_v R##_load(const real *p) { return *(const R##_u *)p; }                         \
-    GC_INLINE void R##_store(real *p, R##_v v) { *(R##_u *)p = v; }                               \
-    GC_INLINE R##_v R##_select(R##_i m, R##_v a, R##_v b) {                                       \
-        return (R##_v)(((R##_i)a & m) | ((R##_i)b & ~m));                                         \
-    }                                                                                             \
-    GC_INLINE R##_v R##_min(R##_v a, R##_v b) { return R##_select(a < b, a, b); }                 \
-    GC_INLINE R##_v R##_max(R##_v a, R##_v b) { return R##_select(a > b, a, b); }                 \
-    GC_INLINE R##_m R##_mask(uint32_t bits) { return bits; }                                      \
-    GC_INLINE R##_v R##_load_mask(const real *p, R##_m m) {                                       \
-        R##_v v = {0};                                                                            \
-        if (m == (1u << n) - 1) return R##_load(p);                                               \
-        for (int i = 0; i < n; i++)                                                               \
-            if (m >> i & 1) v[i] = p[i];                                                          \
-        return v;                                                                                 \
-    }                                                                                             \
-    GC_INLINE void R##_store_mask(real *p, R##_v v, R##_m m) {                                    \
-        if (m == (1u << n) - 1) {                                                                 \
-            R##_store(p, v);                                                                      \
-            return;                                                                               \
-        }                                                                                         \
-        for (int i = 0; i < n; i++)                                                               \
-            if (m >> i & 1) p[i] = v[i];                                                          \
-    }                                                                                             \
-    GC_INLINE void R##_store_lanes(real *p, R##_v v, gc_lanes l) {                                \
-        if (l.count == n) {                                                                       \
-            R##_store(p, v);                                                                      \
-            return;                                                                               \
-        }                                                                                         \
-        for (int i = 0; i < n; i++)                                                               \
-            if (l.bits >> i & 1) *p++ = v[i];                                                     \
-    }                                                                                             \
-    GC_INLINE R##_v R##_load_lanes(const real *p, gc_lanes l) {                                   \
-        R##_v v = {0};                                                                            \
-        if (l.count == n) return R##_load(p);                                                     \
-        for (int i = 0; i < n; i++)                                                               \
-            if (l.bits >> i & 1) v[i] = *p++;                                                     \
-        return v;                                                                                 \
+#define GC_GENERIC_VECTOR(R, real, integer, n)                                             \
+    typedef real R##_v __attribute__((vector_size(16)));                                   \
+    typedef real R##_u __attribute__((vector_size(16), aligned(sizeof(real)), may_alias)); \
+    typedef integer R##_i __attribute__((vector_size(16)));                                \
+    typedef uint32_t R##_m;                                                                \
+    GC_INLINE R##_v R##_load(const real *p) { return *(const R##_u *)p; }                  \
+    GC_INLINE void R##_store(real *p, R##_v v) { *(R##_u *)p = v; }                        \
+    GC_INLINE R##_v R##_select(R##_i m, R##_v a, R##_v b) {                                \
+        return (R##_v)(((R##_i)a & m) | ((R##_i)b & ~m));                                  \
+    }                                                                                      \
+    GC_INLINE R##_v R##_min(R##_v a, R##_v b) { return R##_select(a < b, a, b); }          \
+    GC_INLINE R##_v R##_max(R##_v a, R##_v b) { return R##_select(a > b, a, b); }          \
+    GC_INLINE R##_m R##_mask(uint32_t bits) { return bits; }                               \
+    GC_INLINE R##_v R##_load_mask(const real *p, R##_m m) {                                \
+        R##_v v = {0};                                                                     \
+        if (m == (1u << n) - 1) return R##_load(p);                                        \
+        for (int i = 0; i < n; i++)                                                        \
+            if (m >> i & 1) v[i] = p[i];                                                   \
+        return v;                                                                          \
+    }                                                                                      \
+    GC_INLINE void R##_store_mask(real *p, R##_v v, R##_m m) {                             \
+        if (m == (1u << n) - 1) {                                                          \
+            R##_store(p, v);                                                               \
+            return;                                                                        \
+        }                                                                                  \
+        for (int i = 0; i < n; i++)                                                        \
+            if (m >> i & 1) p[i] = v[i];                                                   \
+    }                                                                                      \
+    GC_INLINE void R##_store_lanes(real *p, R##_v v, gc_lanes l) {                         \
+        if (l.count == n) {                                                                \
+            R##_store(p, v);                                                               \
+            return;                                                                        \
+        }                                                                                  \
+        for (int i = 0; i < n; i++)                                                        \
+            if (l.bits >> i & 1) *p++ = v[i];                                              \
+    }                                                                                      \
+    GC_INLINE R##_v R##_load_lanes(const real *p, gc_lanes l) {                            \
+        R##_v v = {0};                                                                     \
+        if (l.count == n) return R##_load(p);                                              \
+        for (int i = 0; i < n; i++)                                                        \
+            if (l.bits >> i & 1) v[i] = *p++;                                              \
+        return v;                                                                          \
     }
 
 GC_GENERIC_VECTOR(f32, float, int32_t, f32_lanes)
@@ -77,28 +77,28 @@ GC_INLINE double f64_sum(f64_v v) { return v[0] + v[1]; }
 GC_INLINE f64_v f64_even(f64_v a, f64_v b) { return (f64_v){a[0], b[0]}; }
 GC_INLINE f64_v f64_odd(f64_v a, f64_v b) { return (f64_v){a[1], b[1]}; }
 
-#define GC_GENERIC_SPREAD(R, real, n)                                      \
-    typedef const int32_t *R##_x;                                          \
-    GC_INLINE R##_v R##_hold(R##_v v) { return v; }                        \
-    GC_INLINE R##_x R##_index(const int32_t *p) { return p; }              \
-    GC_INLINE R##_v R##_spread(R##_v v, R##_x index) {                     \
-        real from[n];                                                      \
-        R##_v to = {0};                                                    \
-        R##_store(from, v);                                                \
-        for (int i = 0; i < n; i++) to[i] = from[index[i]];                \
-        return to;                                                         \
+#define GC_GENERIC_SPREAD(R, real, n)                         \
+    typedef const int32_t *R##_x;                             \
+    GC_INLINE R##_v R##_hold(R##_v v) { return v; }           \
+    GC_INLINE R##_x R##_index(const int32_t *p) { return p; } \
+    GC_INLINE R##_v R##_spread(R##_v v, R##_x index) {        \
+        real from[n];                                         \
+        R##_v to = {0};                                       \
+        R##_store(from, v);                                   \
+        for (int i = 0; i < n; i++) to[i] = from[index[i]];   \
+        return to;                                            \
     }
 
 GC_GENERIC_SPREAD(f32, float, f32_lanes)
 GC_GENERIC_SPREAD(f64, double, f64_lanes)
 
-#define GC_GENERIC_HALF(type)                                                                     \
-    GC_INLINE f32_v f32_load_##type(const uint16_t *p) {                                          \
-        return (f32_v){gc_from_##type(p[0]), gc_from_##type(p[1]), gc_from_##type(p[2]),          \
-                       gc_from_##type(p[3])};                                                     \
-    }                                                                                             \
-    GC_INLINE void f32_store_##type(uint16_t *p, f32_v v) {                                       \
-        for (int i = 0; i < f32_lanes; i++) p[i] = gc_to_##type(v[i]);                            \
+#define GC_GENERIC_HALF(type)                                                            \
+    GC_INLINE f32_v f32_load_##type(const uint16_t *p) {                                 \
+        return (f32_v){gc_from_##type(p[0]), gc_from_##type(p[1]), gc_from_##type(p[2]), \
+                       gc_from_##type(p[3])};                                            \
+    }                                                                                    \
+    GC_INLINE void f32_store_##type(uint16_t *p, f32_v v) {                              \
+        for (int i = 0; i < f32_lanes; i++) p[i] = gc_to_##type(v[i]);                   \
     }
 
 GC_GENERIC_HALF(f16)

@@ -11,19 +11,19 @@ GC_INLINE void OP(copy)(real *restrict to, const real *restrict from, ptrdiff_t 
 }
 
 #if REAL_IS_FLOAT
-#define LOAD_HALF(type)                                                                         \
-    static void OP(load_row_##type)(float *restrict to, const char *from, ptrdiff_t stride,     \
-                                    ptrdiff_t n) {                                              \
-        ptrdiff_t i = 0;                                                                        \
-        if (stride == 2) {                                                                      \
-            for (; i + LANES <= n; i += LANES)                                                  \
-                OP(store)(to + i, OP(load_##type)((const uint16_t *)(from + 2 * i)));           \
-        }                                                                                       \
-        for (; i < n; i++) {                                                                    \
-            uint16_t h;                                                                         \
-            memcpy(&h, from + i * stride, sizeof h);                                            \
-            to[i] = gc_from_##type(h);                                                          \
-        }                                                                                       \
+#define LOAD_HALF(type)                                                                     \
+    static void OP(load_row_##type)(float *restrict to, const char *from, ptrdiff_t stride, \
+                                    ptrdiff_t n) {                                          \
+        ptrdiff_t i = 0;                                                                    \
+        if (stride == 2) {                                                                  \
+            for (; i + LANES <= n; i += LANES)                                              \
+                OP(store)(to + i, OP(load_##type)((const uint16_t *)(from + 2 * i)));       \
+        }                                                                                   \
+        for (; i < n; i++) {                                                                \
+            uint16_t h;                                                                     \
+            memcpy(&h, from + i * stride, sizeof h);                                        \
+            to[i] = gc_from_##type(h);                                                      \
+        }                                                                                   \
     }
 LOAD_HALF(f16)
 LOAD_HALF(bf16)
@@ -59,7 +59,8 @@ typedef struct OP(row_edges) {
     ptrdiff_t vectors, whole, wholes;
 } OP(row_edges);
 
-GC_INLINE OP(row_edges) OP(find_edges)(ptrdiff_t first, ptrdiff_t last, ptrdiff_t n, ptrdiff_t width) {
+GC_INLINE OP(row_edges)
+    OP(find_edges)(ptrdiff_t first, ptrdiff_t last, ptrdiff_t n, ptrdiff_t width) {
     OP(row_edges) e = {(n + LANES - 1) / LANES, 0, 0};
     if (first > 0) e.whole = (first + width - 1) / width;
     e.wholes = gc_larger(gc_smaller(last / width, n / LANES), e.whole);
@@ -77,7 +78,8 @@ GC_INLINE void OP(pack_contiguous_edge)(real *to, const real *from, const gc_row
 
 static void OP(pack_contiguous)(const gc_rows *a) {
     const OP(row_edges) e = OP(find_edges)(a->first, a->last, a->n, LANES);
-    const real *from = (const real *)a->from - a->first; /* lane l of vector v is from[v*LANES + l] */
+    const real *from =
+        (const real *)a->from - a->first; /* lane l of vector v is from[v*LANES + l] */
     real *to = a->to[0];
     for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch) {
         for (ptrdiff_t v = 0; v < e.whole; v++) OP(pack_contiguous_edge)(to, from, a, v);
@@ -102,38 +104,39 @@ static void OP(pack_rows)(const gc_rows *a) {
     }
 }
 
-#define PACK_BY(N)                                                                                \
-    GC_INLINE void OP(pack_by_##N)(const gc_rows *a, const real *from, ptrdiff_t j, ptrdiff_t v,  \
-                                   const int EDGE) {                                              \
-        const ptrdiff_t i = v * LANES;                                                            \
-        const M out = OP(mask)(gc_window_bits(0, a->n - i, LANES));                               \
-        V x[N];                                                                                   \
-        GC_UNROLL(4)                                                                              \
-        for (int p = 0; p < N; p++) {                                                             \
-            const ptrdiff_t at = N * i + p * LANES;                                               \
-            x[p] = EDGE ? OP(load_mask)(from + at, OP(mask)(gc_window_bits(a->first - at,         \
-                                                                           a->last - at, LANES))) \
-                        : OP(load)(from + at);                                                    \
-        }                                                                                         \
-        OP(split_##N)(x);                                                                         \
-        GC_UNROLL(4)                                                                              \
-        for (int p = 0; p < N; p++) {                                                             \
-            real *to = (real *)a->to[p] + j * a->pitch + i;                                       \
-            if (EDGE)                                                                             \
-                OP(store_mask)(to, x[p], out);                                                    \
-            else                                                                                  \
-                OP(store)(to, x[p]);                                                              \
-        }                                                                                         \
-    }                                                                                             \
-    static void OP(pack_rows_by_##N)(const gc_rows *a) {                                          \
-        const OP(row_edges) e = OP(find_edges)(a->first, a->last, a->n, N * LANES);               \
-        const real *from = a->from;                                                               \
-        for (ptrdiff_t j = 0; j < a->rows; j++) {                                                 \
-            for (ptrdiff_t v = 0; v < e.whole; v++) OP(pack_by_##N)(a, from, j, v, 1);            \
-            for (ptrdiff_t v = e.whole; v < e.wholes; v++) OP(pack_by_##N)(a, from, j, v, 0);     \
-            for (ptrdiff_t v = e.wholes; v < e.vectors; v++) OP(pack_by_##N)(a, from, j, v, 1);   \
-            from = (const real *)((const char *)from + a->from_row);                              \
-        }                                                                                         \
+#define PACK_BY(N)                                                                                 \
+    GC_INLINE void OP(pack_by_##N)(const gc_rows *a, const real *from, ptrdiff_t j, ptrdiff_t v,   \
+                                   const int EDGE) {                                               \
+        const ptrdiff_t i = v * LANES;                                                             \
+        const M out = OP(mask)(gc_window_bits(0, a->n - i, LANES));                                \
+        V x[N];                                                                                    \
+        GC_UNROLL(4)                                                                               \
+        for (int p = 0; p < N; p++) {                                                              \
+            const ptrdiff_t at = N * i + p * LANES;                                                \
+            x[p] =                                                                                 \
+                EDGE ? OP(load_mask)(from + at,                                                    \
+                                     OP(mask)(gc_window_bits(a->first - at, a->last - at, LANES))) \
+                     : OP(load)(from + at);                                                        \
+        }                                                                                          \
+        OP(split_##N)(x);                                                                          \
+        GC_UNROLL(4)                                                                               \
+        for (int p = 0; p < N; p++) {                                                              \
+            real *to = (real *)a->to[p] + j * a->pitch + i;                                        \
+            if (EDGE)                                                                              \
+                OP(store_mask)(to, x[p], out);                                                     \
+            else                                                                                   \
+                OP(store)(to, x[p]);                                                               \
+        }                                                                                          \
+    }                                                                                              \
+    static void OP(pack_rows_by_##N)(const gc_rows *a) {                                           \
+        const OP(row_edges) e = OP(find_edges)(a->first, a->last, a->n, N * LANES);                \
+        const real *from = a->from;                                                                \
+        for (ptrdiff_t j = 0; j < a->rows; j++) {                                                  \
+            for (ptrdiff_t v = 0; v < e.whole; v++) OP(pack_by_##N)(a, from, j, v, 1);             \
+            for (ptrdiff_t v = e.whole; v < e.wholes; v++) OP(pack_by_##N)(a, from, j, v, 0);      \
+            for (ptrdiff_t v = e.wholes; v < e.vectors; v++) OP(pack_by_##N)(a, from, j, v, 1);    \
+            from = (const real *)((const char *)from + a->from_row);                               \
+        }                                                                                          \
     }
 
 /* Elements of n vectors by their residue modulo n. */

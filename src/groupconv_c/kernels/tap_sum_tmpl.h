@@ -7,8 +7,7 @@ GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a)
     V acc[GC_MAX_KB][GC_MAX_VB];
     const real *const init = a->init;
     GC_UNROLL(8)
-    for (int k = 0; k < KB; k++)
-        GC_UNROLL(8)
+    for (int k = 0; k < KB; k++) GC_UNROLL(8)
     for (int v = 0; v < VB; v++) acc[k][v] = OP(set1)(init[k]);
 
     const real *const plane = a->plane, *const weight = a->weight;
@@ -44,8 +43,7 @@ GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a)
     if (a->clamp) {
         const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
         GC_UNROLL(8)
-        for (int k = 0; k < KB; k++)
-            GC_UNROLL(8)
+        for (int k = 0; k < KB; k++) GC_UNROLL(8)
         for (int v = 0; v < VB; v++) acc[k][v] = OP(min)(high, OP(max)(low, acc[k][v]));
     }
     real *out = a->out;
@@ -67,13 +65,14 @@ GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a)
 #define TAP_SUM_MAX_VB(KB) \
     ((vector_registers - 1) / ((KB) + 1) < 8 ? (vector_registers - 1) / ((KB) + 1) : 8)
 
-#define TAP_SUM(KB, VB)                                                             \
-    GC_NOINLINE void GC_CAT(OP(tap_sum_), GC_CAT(KB, VB))(const gc_tap_sum *a) {    \
-        if (VB <= TAP_SUM_MAX_VB(KB)) OP(tap_sum_body)(KB, VB, a);                  \
+#define TAP_SUM(KB, VB)                                                          \
+    GC_NOINLINE void GC_CAT(OP(tap_sum_), GC_CAT(KB, VB))(const gc_tap_sum *a) { \
+        if (VB <= TAP_SUM_MAX_VB(KB)) OP(tap_sum_body)(KB, VB, a);               \
     }
-#define TAP_SUM_ROW(KB)                                                       \
-    TAP_SUM(KB, 1) TAP_SUM(KB, 2) TAP_SUM(KB, 3) TAP_SUM(KB, 4) TAP_SUM(KB, 5) \
-    TAP_SUM(KB, 6) TAP_SUM(KB, 7) TAP_SUM(KB, 8)
+#define TAP_SUM_ROW(KB)                                                                       \
+    TAP_SUM(KB, 1)                                                                            \
+    TAP_SUM(KB, 2) TAP_SUM(KB, 3) TAP_SUM(KB, 4) TAP_SUM(KB, 5) TAP_SUM(KB, 6) TAP_SUM(KB, 7) \
+        TAP_SUM(KB, 8)
 TAP_SUM_ROW(1)
 TAP_SUM_ROW(2)
 TAP_SUM_ROW(3)
@@ -85,9 +84,6 @@ TAP_SUM_ROW(8)
 
 #define TAP_SUM_ENTRY(KB, VB) \
     (VB <= TAP_SUM_MAX_VB(KB) ? GC_CAT(OP(tap_sum_), GC_CAT(KB, VB)) : NULL)
-#define TAP_SUM_ENTRIES(KB)                                                              \
-    {                                                                                    \
-        TAP_SUM_ENTRY(KB, 1), TAP_SUM_ENTRY(KB, 2), TAP_SUM_ENTRY(KB, 3),                \
-            TAP_SUM_ENTRY(KB, 4), TAP_SUM_ENTRY(KB, 5), TAP_SUM_ENTRY(KB, 6),            \
-            TAP_SUM_ENTRY(KB, 7), TAP_SUM_ENTRY(KB, 8)                                   \
-    }
+#define TAP_SUM_ENTRIES(KB)                                                                  \
+    {TAP_SUM_ENTRY(KB, 1), TAP_SUM_ENTRY(KB, 2), TAP_SUM_ENTRY(KB, 3), TAP_SUM_ENTRY(KB, 4), \
+     TAP_SUM_ENTRY(KB, 5), TAP_SUM_ENTRY(KB, 6), TAP_SUM_ENTRY(KB, 7), TAP_SUM_ENTRY(KB, 8)}

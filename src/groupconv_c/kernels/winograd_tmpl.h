@@ -46,37 +46,37 @@ GC_INLINE void OP(output24)(const G *m, G *y) {
     y[1] = m[1] - m[2] - m[3];
 }
 
-#define WINOGRAD_INPUT(n)                                                                        \
-    static void OP(winograd_input##n)(const gc_winograd_input *a) {                              \
-        real *out = a->out;                                                                      \
-        for (ptrdiff_t v = 0; v < a->vectors; v++) {                                             \
-            const real *in = (const real *)a->planes + v * LANES;                                \
-            const gc_lanes lanes = a->lanes[v];                                                  \
-            G t[n][n];                                                                           \
-            GC_UNROLL(6)                                                                         \
-            for (int j = 0; j < n; j++) {                                                        \
-                G d[n];                                                                          \
-                GC_UNROLL(6)                                                                     \
-                for (int i = 0; i < n; i++) d[i] = (G)OP(load)(in + a->offsets[i * n + j]);      \
-                OP(input##n)(d);                                                                 \
-                GC_UNROLL(6)                                                                     \
-                for (int i = 0; i < n; i++) t[i][j] = d[i];                                      \
-            }                                                                                    \
-            const int full = lanes.count == (uint32_t)LANES;                                     \
-            GC_UNROLL(6)                                                                         \
-            for (int i = 0; i < n; i++) {                                                        \
-                OP(input##n)(t[i]);                                                              \
-                GC_UNROLL(6)                                                                     \
-                for (int j = 0; j < n; j++) {                                                    \
-                    real *to = out + (i * n + j) * a->out_step;                                  \
-                    if (full)                                                                    \
-                        OP(store)(to, (V)t[i][j]);                                               \
-                    else                                                                         \
-                        OP(store_lanes)(to, (V)t[i][j], lanes);                                  \
-                }                                                                                \
-            }                                                                                    \
-            out += lanes.count;                                                                  \
-        }                                                                                        \
+#define WINOGRAD_INPUT(n)                                                                   \
+    static void OP(winograd_input##n)(const gc_winograd_input *a) {                         \
+        real *out = a->out;                                                                 \
+        for (ptrdiff_t v = 0; v < a->vectors; v++) {                                        \
+            const real *in = (const real *)a->planes + v * LANES;                           \
+            const gc_lanes lanes = a->lanes[v];                                             \
+            G t[n][n];                                                                      \
+            GC_UNROLL(6)                                                                    \
+            for (int j = 0; j < n; j++) {                                                   \
+                G d[n];                                                                     \
+                GC_UNROLL(6)                                                                \
+                for (int i = 0; i < n; i++) d[i] = (G)OP(load)(in + a->offsets[i * n + j]); \
+                OP(input##n)(d);                                                            \
+                GC_UNROLL(6)                                                                \
+                for (int i = 0; i < n; i++) t[i][j] = d[i];                                 \
+            }                                                                               \
+            const int full = lanes.count == (uint32_t)LANES;                                \
+            GC_UNROLL(6)                                                                    \
+            for (int i = 0; i < n; i++) {                                                   \
+                OP(input##n)(t[i]);                                                         \
+                GC_UNROLL(6)                                                                \
+                for (int j = 0; j < n; j++) {                                               \
+                    real *to = out + (i * n + j) * a->out_step;                             \
+                    if (full)                                                               \
+                        OP(store)(to, (V)t[i][j]);                                          \
+                    else                                                                    \
+                        OP(store_lanes)(to, (V)t[i][j], lanes);                             \
+                }                                                                           \
+            }                                                                               \
+            out += lanes.count;                                                             \
+        }                                                                                   \
     }
 WINOGRAD_INPUT(6)
 WINOGRAD_INPUT(4)
@@ -98,42 +98,42 @@ GC_INLINE void OP(interleave2)(real *to, const G *y) {
 }
 
 /* x * 0 is zero for finite x only, so the sum tells whether all valid outputs are finite. */
-#define WINOGRAD_OUTPUT(m, n)                                                                    \
-    static int OP(winograd_output##m##n)(const gc_winograd_output *a) {                          \
-        const G bias = (G)OP(set1)(*(const real *)a->init);                                      \
-        real *out = a->out;                                                                      \
-        V bad = OP(set1)(0);                                                                     \
-        for (ptrdiff_t v = 0; v < a->vectors; v++, out += m * LANES) {                           \
-            const real *in = (const real *)a->in + v * LANES;                                    \
-            G t[m][n], sum = {0};                                                                \
-            GC_UNROLL(6)                                                                         \
-            for (int j = 0; j < n; j++) {                                                        \
-                G d[n], y[m];                                                                    \
-                GC_UNROLL(6)                                                                     \
-                for (int i = 0; i < n; i++) d[i] = (G)OP(load)(in + (i * n + j) * a->in_step);   \
-                OP(output##m##n)(d, y);                                                          \
-                GC_UNROLL(4)                                                                     \
-                for (int i = 0; i < m; i++) t[i][j] = y[i];                                      \
-            }                                                                                    \
-            GC_UNROLL(4)                                                                         \
-            for (int i = 0; i < m; i++) {                                                        \
-                G y[m];                                                                          \
-                OP(output##m##n)(t[i], y);                                                       \
-                GC_UNROLL(4)                                                                     \
-                for (int j = 0; j < m; j++) {                                                    \
-                    y[j] += bias;                                                                \
-                    sum += y[j] * (real)0;                                                       \
-                }                                                                                \
-                OP(interleave##m)(out + i * a->out_row, y);                                      \
-            }                                                                                    \
-            real sums[LANES];                                                                    \
-            if (v + 1 == a->vectors) { /* lanes behind the last tile do not count */             \
-                OP(store)(sums, (V)sum);                                                         \
-                sum = (G)OP(load_mask)(sums, OP(mask)(a->last_bits));                            \
-            }                                                                                    \
-            bad = (V)((G)bad + sum);                                                             \
-        }                                                                                        \
-        return OP(sum)(bad) != 0;                                                          \
+#define WINOGRAD_OUTPUT(m, n)                                                                  \
+    static int OP(winograd_output##m##n)(const gc_winograd_output *a) {                        \
+        const G bias = (G)OP(set1)(*(const real *)a->init);                                    \
+        real *out = a->out;                                                                    \
+        V bad = OP(set1)(0);                                                                   \
+        for (ptrdiff_t v = 0; v < a->vectors; v++, out += m * LANES) {                         \
+            const real *in = (const real *)a->in + v * LANES;                                  \
+            G t[m][n], sum = {0};                                                              \
+            GC_UNROLL(6)                                                                       \
+            for (int j = 0; j < n; j++) {                                                      \
+                G d[n], y[m];                                                                  \
+                GC_UNROLL(6)                                                                   \
+                for (int i = 0; i < n; i++) d[i] = (G)OP(load)(in + (i * n + j) * a->in_step); \
+                OP(output##m##n)(d, y);                                                        \
+                GC_UNROLL(4)                                                                   \
+                for (int i = 0; i < m; i++) t[i][j] = y[i];                                    \
+            }                                                                                  \
+            GC_UNROLL(4)                                                                       \
+            for (int i = 0; i < m; i++) {                                                      \
+                G y[m];                                                                        \
+                OP(output##m##n)(t[i], y);                                                     \
+                GC_UNROLL(4)                                                                   \
+                for (int j = 0; j < m; j++) {                                                  \
+                    y[j] += bias;                                                              \
+                    sum += y[j] * (real)0;                                                     \
+                }                                                                              \
+                OP(interleave##m)(out + i * a->out_row, y);                                    \
+            }                                                                                  \
+            real sums[LANES];                                                                  \
+            if (v + 1 == a->vectors) { /* lanes behind the last tile do not count */           \
+                OP(store)(sums, (V)sum);                                                       \
+                sum = (G)OP(load_mask)(sums, OP(mask)(a->last_bits));                          \
+            }                                                                                  \
+            bad = (V)((G)bad + sum);                                                           \
+        }                                                                                      \
+        return OP(sum)(bad) != 0;                                                              \
     }
 WINOGRAD_OUTPUT(4, 6)
 WINOGRAD_OUTPUT(2, 6)
