@@ -1,4 +1,4 @@
-"""Measure again what the tutorial's tables show: ``python docs/measure.py`` (about half a minute)."""
+"""Measure again what the tutorial's tables show: ``python docs/measure.py`` (half a minute)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ FOLDER = "_build/pictures"
 class ConnectionsPicture(Directive):
     """Draw connections as SVG into the sources' folder of pictures and show the file.
 
-    The two arguments are the channels of input and output; ``groups``, ``kernel`` (sizes separated by
+    The two arguments are the channels of input and output; ``groups``, ``kernel`` (sizes with
     commas) and ``transposed`` follow as ``name=value``.
     """
 
