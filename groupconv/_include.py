@@ -17,6 +17,13 @@ def get_include() -> str:
     ------
     FileNotFoundError
         If the installed package lacks its C sources.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> import groupconv as gc
+    >>> pathlib.Path(gc.get_include(), "groupconv.h").is_file()
+    True
     """
     here = Path(__file__).resolve().parent
     # an installed package carries the sources; an editable one and a checkout have them beside it
@@ -42,5 +49,12 @@ def get_sources() -> list[str]:
     ------
     FileNotFoundError
         If the installed package lacks its C sources.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> import groupconv as gc
+    >>> "plan.c" in {pathlib.Path(source).name for source in gc.get_sources()}
+    True
     """
     return sorted(str(path) for path in Path(get_include()).rglob("*.c"))
