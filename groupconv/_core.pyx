@@ -1,4 +1,4 @@
-"""The bridge to the C core: a Problem becomes a C plan, arrays become pointers. No decisions here."""
+"""The bridge to the C core: a Problem becomes a C plan, arrays become pointers; no decisions."""
 
 from libc.stdlib cimport free, malloc
 from libc.stddef cimport size_t, ptrdiff_t
@@ -82,9 +82,10 @@ cdef extern from "runtime.h" nogil:
 OPS = ("conv", "conv_transpose", "grad_weight")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
-ACTIVATIONS = (None, "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish", "gelu")
-cdef dict STORAGE = {"float32": np.dtype("f4"), "float64": np.dtype("f8"), "float16": np.dtype("f2"),
-                     "bfloat16": np.dtype("u2")}
+ACTIVATIONS = (None, "relu", "relu6", "leaky_relu", "sigmoid", "tanh", "silu", "hardsigmoid",
+               "hardswish", "gelu")
+cdef dict STORAGE = {"float32": np.dtype("f4"), "float64": np.dtype("f8"),
+                     "float16": np.dtype("f2"), "bfloat16": np.dtype("u2")}
 
 gc_watch_forks()
 
@@ -120,7 +121,8 @@ cdef class PreparedWeight:
 
 
 # Large outputs live in blocks that are used again when their arrays are gone: fresh pages from the
-# system cost more than many a convolution. At most POOL_BLOCKS unused blocks are kept, the GIL their lock.
+# system cost more than many a convolution. At most POOL_BLOCKS unused blocks are kept; the GIL is
+# their lock.
 cdef enum:
     POOL_BLOCKS = 3
     POOL_SMALLEST = 1 << 20
@@ -221,10 +223,13 @@ cdef class Plan:
         self.prepare_key = self._prepare_key()
         self.storage = STORAGE[problem.dtype]
         if problem.op == "grad_weight":
-            self.output_shape = (problem.groups * problem.out_per_group, problem.in_per_group, *problem.kernel)
+            self.output_shape = (problem.groups * problem.out_per_group, problem.in_per_group,
+                                 *problem.kernel)
         else:
-            self.output_shape = (problem.batch, problem.groups * problem.out_per_group, *problem.out_size)
-        self.channels_last = tuple(problem.output_strides) != _row_major(self.output_shape, self.storage.itemsize)
+            self.output_shape = (problem.batch, problem.groups * problem.out_per_group,
+                                 *problem.out_size)
+        self.channels_last = tuple(problem.output_strides) != _row_major(
+            self.output_shape, self.storage.itemsize)
 
     def __dealloc__(self):
         gc_plan_destroy(self.plan)
@@ -233,8 +238,8 @@ cdef class Plan:
         p = self.problem
         if gc_plan_prepared_size(self.plan) == 0:
             return None
-        return (self.algorithm, gc_plan_prepared_key(self.plan), gc_plan_prepared_size(self.plan), p.op, p.dtype,
-                p.groups, p.weight_strides)
+        return (self.algorithm, gc_plan_prepared_key(self.plan),
+                gc_plan_prepared_size(self.plan), p.op, p.dtype, p.groups, p.weight_strides)
 
     @property
     def macs(self):
@@ -291,9 +296,9 @@ cdef class Plan:
             _raise(status)
         return prepared
 
-    def run(self, cnp.ndarray input not None, object weight not None, cnp.ndarray bias, cnp.ndarray residual,
-            cnp.ndarray out not None, int threads):
-        """Compute into out, with the GIL released. weight: an array or a PreparedWeight of this plan."""
+    def run(self, cnp.ndarray input not None, object weight not None, cnp.ndarray bias,
+            cnp.ndarray residual, cnp.ndarray out not None, int threads):
+        """Compute into out, with the GIL released. weight: an array or this plan's PreparedWeight."""
         cdef gc_arrays arrays
         cdef gc_status status
         if type(weight) is PreparedWeight:
@@ -367,7 +372,7 @@ def in_forked_child():
 
 
 def peak_gflops(str dtype):
-    """GFLOP/s of a loop of multiply-adds in registers, on one core, in the instruction set in use."""
+    """GFLOP/s of a loop of multiply-adds in registers, on one core, in the ISA in use."""
     cdef int is_double = dtype == "float64"
     isa_in_use()
     return gc_peak_gflops(is_double)

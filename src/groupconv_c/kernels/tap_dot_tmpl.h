@@ -37,10 +37,10 @@ GC_INLINE void OP(tap_dot_body)(const int KB, const int TB, const gc_tap_dot *a)
     GC_NOINLINE void GC_CAT(OP(tap_dot_), GC_CAT(KB, TB))(const gc_tap_dot *a) { \
         if (TB <= TAP_DOT_MAX_TB(KB)) OP(tap_dot_body)(KB, TB, a);               \
     }
-#define TAP_DOT_ROW(KB)                                                                       \
-    TAP_DOT(KB, 1)                                                                            \
-    TAP_DOT(KB, 2) TAP_DOT(KB, 3) TAP_DOT(KB, 4) TAP_DOT(KB, 5) TAP_DOT(KB, 6) TAP_DOT(KB, 7) \
-        TAP_DOT(KB, 8)
+#define TAP_DOT_ROW(KB) \
+    TAP_DOT(KB, 1)      \
+    TAP_DOT(KB, 2)      \
+    TAP_DOT(KB, 3) TAP_DOT(KB, 4) TAP_DOT(KB, 5) TAP_DOT(KB, 6) TAP_DOT(KB, 7) TAP_DOT(KB, 8)
 TAP_DOT_ROW(1)
 TAP_DOT_ROW(2)
 TAP_DOT_ROW(3)

@@ -69,10 +69,10 @@ GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a)
     GC_NOINLINE void GC_CAT(OP(tap_sum_), GC_CAT(KB, VB))(const gc_tap_sum *a) { \
         if (VB <= TAP_SUM_MAX_VB(KB)) OP(tap_sum_body)(KB, VB, a);               \
     }
-#define TAP_SUM_ROW(KB)                                                                       \
-    TAP_SUM(KB, 1)                                                                            \
-    TAP_SUM(KB, 2) TAP_SUM(KB, 3) TAP_SUM(KB, 4) TAP_SUM(KB, 5) TAP_SUM(KB, 6) TAP_SUM(KB, 7) \
-        TAP_SUM(KB, 8)
+#define TAP_SUM_ROW(KB) \
+    TAP_SUM(KB, 1)      \
+    TAP_SUM(KB, 2)      \
+    TAP_SUM(KB, 3) TAP_SUM(KB, 4) TAP_SUM(KB, 5) TAP_SUM(KB, 6) TAP_SUM(KB, 7) TAP_SUM(KB, 8)
 TAP_SUM_ROW(1)
 TAP_SUM_ROW(2)
 TAP_SUM_ROW(3)
