@@ -298,7 +298,7 @@ cdef class Plan:
 
     def run(self, cnp.ndarray input not None, object weight not None, cnp.ndarray bias,
             cnp.ndarray residual, cnp.ndarray out not None, int threads):
-        """Compute into out, with the GIL released. weight: an array or this plan's PreparedWeight."""
+        """Compute into out, with the GIL released. weight: an array or what prepare gave."""
         cdef gc_arrays arrays
         cdef gc_status status
         if type(weight) is PreparedWeight:
