@@ -321,7 +321,7 @@ static void run_strip(strip *t, ptrdiff_t first_row, ptrdiff_t last_row) {
             aim_rows(t, v);
             a.weight = (const char *)run->weights + v * vector_weights(p) * lanes * size;
             a.init = (const char *)run->bias + k * size;
-            a.bits = (uint32_t)((1ull << gc_min(in_vector, p->groups * p->out_per_group - k)) - 1);
+            a.stored = (int)gc_min(in_vector, p->groups * p->out_per_group - k);
             a.out = out + k * size;
             a.residual = p->has_residual ? residual + k * size : NULL;
             s->kernel(&a);

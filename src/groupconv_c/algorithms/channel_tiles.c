@@ -158,7 +158,8 @@ static double predict(const gc_plan *plan, const tiles *s) {
 
 static size_t packed_bytes(const gc_plan *plan, const tiles *s) {
     if (s->in_place) return 0;
-    return gc_round_up((size_t)(plan->problem.kernel[0] * s->slice) * plan->kernels->real_size, 64);
+    const ptrdiff_t reals = plan->problem.kernel[0] * s->slice + plan->kernels->lanes; /* a spill */
+    return gc_round_up((size_t)reals * plan->kernels->real_size, 64);
 }
 
 static gc_status create(gc_plan *plan) {
@@ -374,7 +375,7 @@ static void run_block(const box *b, ptrdiff_t block) {
         .weight =
             (const char *)run->weights + (b->g * s->vectors + v) * vector_weights(p) * lanes * size,
         .init = (const char *)run->bias + k * size,
-        .last_bits = (uint32_t)((1ull << (channels - (vb - 1) * lanes)) - 1),
+        .last = (int)(channels - (vb - 1) * lanes),
         .epilogue = s->epilogue,
     };
     if (!s->plain) {

@@ -34,7 +34,7 @@ typedef struct tile {
     ptrdiff_t plane;                 /* bytes from the planes' start */
     ptrdiff_t out, residual;         /* bytes from the channel's start */
     ptrdiff_t out_row, residual_row; /* bytes between rows */
-    uint32_t bits, last_bits;        /* lanes stored of the last vector, and of its last row */
+    int stored, last;                /* lanes stored of the last vector, and of its last row */
 } tile;
 
 typedef struct depthwise {
@@ -44,8 +44,8 @@ typedef struct depthwise {
     gc_weights weights;
     depthwise_pass *passes; /* [depth][row][column] */
     ptrdiff_t npasses;
-    uint32_t *bits;    /* rolling: lanes read and stored, see gc_rolling */
-    ptrdiff_t vectors; /* of columns */
+    gc_rolling_vector *columns; /* rolling */
+    ptrdiff_t vectors;          /* of columns */
     ptrdiff_t rows;    /* output rows of a pass as the tiles see them (folded: vectors) */
     ptrdiff_t classes; /* rows a dilation apart form a class; its rows share loads */
     ptrdiff_t tiles;   /* of one channel */
@@ -70,7 +70,7 @@ static void destroy(gc_plan *plan) {
         free(s->passes[i].columns);
     }
     free(s->passes);
-    free(s->bits);
+    free(s->columns);
     free(s->places);
     free(s);
     plan->state = NULL;
@@ -159,20 +159,23 @@ static gc_status create_pass(const gc_plan *plan, depthwise *s, ptrdiff_t index)
     return GC_OK;
 }
 
-/* Lanes that each vector of columns reads and stores when a 3x3 is computed in place. */
-static gc_status create_bits(const gc_plan *plan, depthwise *s) {
+/* Where the vectors of columns begin and which lanes they read and store when a 3x3 is computed in place.
+ * The last one of a row is moved back to end with it, so that only rows narrower than a vector are stored
+ * in part. */
+static gc_status create_columns(const gc_plan *plan, depthwise *s) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t lanes = plan->kernels->lanes;
-    s->bits = calloc((size_t)(4 * s->vectors + 1), sizeof *s->bits);
-    if (s->bits == NULL) return GC_ERROR_MEMORY;
-    for (ptrdiff_t column = 0; column < s->vectors * lanes; column++) {
-        uint32_t *bits = s->bits + 4 * (column / lanes);
-        const uint32_t bit = 1u << column % lanes;
-        for (ptrdiff_t t = 0; t < 3; t++) {
-            const ptrdiff_t source = column + t + s->axes[2].min_shift;
-            if (source >= 0 && source < p->in_size[2]) bits[t] |= bit;
-        }
-        if (column < p->out_size[2]) bits[3] |= bit;
+    const ptrdiff_t lanes = plan->kernels->lanes, wide = p->out_size[2];
+    s->columns = calloc((size_t)(s->vectors + 1), sizeof *s->columns);
+    if (s->columns == NULL) return GC_ERROR_MEMORY;
+    for (ptrdiff_t v = 0; v < s->vectors; v++) {
+        gc_rolling_vector *vector = &s->columns[v];
+        vector->column = gc_max(gc_min(v * lanes, wide - lanes), 0);
+        vector->stored = (int)gc_min(lanes, wide - vector->column);
+        for (ptrdiff_t t = 0; t < 3; t++)
+            for (ptrdiff_t lane = 0; lane < vector->stored; lane++) {
+                const ptrdiff_t source = vector->column + lane + t + s->axes[2].min_shift;
+                if (source >= 0 && source < p->in_size[2]) vector->bits[t] |= 1u << lane;
+            }
     }
     return GC_OK;
 }
@@ -257,7 +260,7 @@ static gc_status create(gc_plan *plan) {
         const gc_status status = create_pass(plan, s, i);
         if (status != GC_OK) return status;
     }
-    if (s->rolling && create_bits(plan, s) != GC_OK) return GC_ERROR_MEMORY;
+    if (s->rolling && create_columns(plan, s) != GC_OK) return GC_ERROR_MEMORY;
     if (place_tiles(plan, s) != GC_OK) return GC_ERROR_MEMORY;
     plan->units = p->batch * p->groups * p->out_per_group * (s->rolling ? 1 : s->tiles);
     if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
@@ -328,8 +331,8 @@ static void run_tile(const channel *c, const tile *t, gc_depthwise *a) {
         t->nrows > 4 ? kernels->depthwise_8 : kernels->depthwise_4;
     const depthwise_pass *pass = &s->passes[t->pass];
     a->nrows = (int)t->nrows;
-    a->store_bits = t->bits;
-    a->last_bits = t->last_bits;
+    a->stored = t->stored;
+    a->last = t->last;
     a->plane = c->planes + t->plane;
     if (s->plain) {
         a->out = c->out + t->out;
@@ -380,9 +383,8 @@ static tile place_tile(const gc_plan *plan, const depthwise *s, ptrdiff_t part,
     const ptrdiff_t depth = slice / passes_d, out_depth = d->first + depth * d->step;
     const ptrdiff_t left =
         p->out_size[2] - (s->fold ? t.row + t.nrows - 1 : s->vectors - 1) * lanes;
-    const uint32_t all = (uint32_t)((1ull << lanes) - 1);
-    t.last_bits = left >= lanes || !s->plain ? all : (1u << left) - 1;
-    t.bits = s->fold ? all : t.last_bits;
+    t.last = (int)(s->plain ? gc_min(left, lanes) : lanes);
+    t.stored = s->fold ? (int)lanes : t.last;
     if (s->fold) {
         t.plane = t.row * lanes * size;
         t.out = t.row * width * o[4];
@@ -510,8 +512,8 @@ static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         .out_height = p->out_size[1],
         .above = -s->axes[1].min_shift,
         .left = -s->axes[2].min_shift,
-        .vectors = s->vectors,
-        .bits = s->bits,
+        .nvectors = s->vectors,
+        .vectors = s->columns,
         .clamp = p->activation != GC_IDENTITY,
         .low = s->low,
         .high = s->high,

@@ -207,9 +207,9 @@ static void run_slice(const block *b, const direct_pass *pass, ptrdiff_t depth, 
         if (s->lanes_stored) {
             const ptrdiff_t start = pass->lanes.start[v] * size;
             sum.lanes = pass->lanes.lanes + v;
-            if (v + vb == vectors) {
+            if (v + vb == vectors || pass->lanes.start[v + vb] + lanes > rows * columns) {
                 for (int i = 0; i < vb; i++)
-                    cut[i] = gc_run_lanes_cut(&pass->lanes, v + i, flat, (int)lanes);
+                    cut[i] = gc_run_lanes_cut(&pass->lanes, v + i, flat, rows * columns, (int)lanes);
                 sum.lanes = cut;
             }
             sum.out = target.base + start;

@@ -198,7 +198,7 @@ static void run_block(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t fir
             if (left < vb * lanes) {
                 for (int i = 0; i < vb; i++) {
                     const ptrdiff_t valid = gc_max(0, gc_min(lanes, left - i * lanes));
-                    lanes_of[i] = (gc_lanes){(uint32_t)((1ull << valid) - 1), (uint32_t)valid};
+                    lanes_of[i] = (gc_lanes){(uint32_t)((1ull << valid) - 1), (uint16_t)valid, 0};
                 }
                 sum.lanes = lanes_of;
             }

@@ -10,9 +10,10 @@ gc_status gc_run_lanes_create(gc_run_lanes *run, ptrdiff_t rows, ptrdiff_t pitch
     run->lanes = malloc((size_t)(run->vectors + 1) * sizeof *run->lanes);
     run->start = malloc((size_t)(run->vectors + 1) * sizeof *run->start);
     if (run->lanes == NULL || run->start == NULL) return GC_ERROR_MEMORY;
+    run->stored = gc_max(rows * columns, 0);
     ptrdiff_t stored = 0;
     for (ptrdiff_t v = 0; v < run->vectors; v++) {
-        gc_lanes l = {0, 0};
+        gc_lanes l = {0};
         for (int i = 0; i < lanes; i++) {
             const ptrdiff_t f = v * lanes + i;
             if (f < flat && f % pitch < columns) {
@@ -20,6 +21,7 @@ gc_status gc_run_lanes_create(gc_run_lanes *run, ptrdiff_t rows, ptrdiff_t pitch
                 l.count++;
             }
         }
+        l.spill = stored + lanes <= run->stored;
         run->lanes[v] = l;
         run->start[v] = stored;
         stored += l.count;
@@ -34,13 +36,15 @@ void gc_run_lanes_destroy(gc_run_lanes *run) {
     run->start = NULL;
 }
 
-gc_lanes gc_run_lanes_cut(const gc_run_lanes *run, ptrdiff_t v, ptrdiff_t flat, int lanes) {
+gc_lanes gc_run_lanes_cut(const gc_run_lanes *run, ptrdiff_t v, ptrdiff_t flat, ptrdiff_t stored,
+                          int lanes) {
     gc_lanes l = run->lanes[v];
     const ptrdiff_t left = flat - v * lanes;
     if (left < lanes) {
         l.bits &= (1u << left) - 1;
-        l.count = (uint32_t)__builtin_popcount(l.bits);
+        l.count = (uint16_t)__builtin_popcount(l.bits);
     }
+    l.spill = run->start[v] + lanes <= stored;
     return l;
 }
 

@@ -10,7 +10,7 @@
 
 /* lanes[v], start[v] of each vector of a run: which lanes are results, how many came before. */
 typedef struct gc_run_lanes {
-    ptrdiff_t vectors;
+    ptrdiff_t vectors, stored;
     gc_lanes *lanes;
     ptrdiff_t *start;
 } gc_run_lanes;
@@ -18,8 +18,9 @@ typedef struct gc_run_lanes {
 gc_status gc_run_lanes_create(gc_run_lanes *run, ptrdiff_t rows, ptrdiff_t pitch, ptrdiff_t columns,
                               int lanes);
 void gc_run_lanes_destroy(gc_run_lanes *run);
-/* The lanes of vector v when the run ends after `flat` positions. */
-gc_lanes gc_run_lanes_cut(const gc_run_lanes *run, ptrdiff_t v, ptrdiff_t flat, int lanes);
+/* The lanes of vector v when the run ends after `flat` positions, `stored` of them results. */
+gc_lanes gc_run_lanes_cut(const gc_run_lanes *run, ptrdiff_t v, ptrdiff_t flat, ptrdiff_t stored,
+                          int lanes);
 
 /* An output run in bytes: element (row, column) of channel k is at
  * base + k*channel + row*row_stride + column*column_stride; residual likewise. */

@@ -298,7 +298,7 @@ static void transform_input(const box *b, int again) {
     gc_winograd_input a = {.offsets = s->offsets, .lanes = s->lanes.lanes, .out_step = s->in_step};
     const ptrdiff_t flat = flat_tiles(b), whole = flat / lanes;
     const gc_lanes cut =
-        flat % lanes ? gc_run_lanes_cut(&s->lanes, whole, flat, (int)lanes) : (gc_lanes){0, 0};
+        flat % lanes ? gc_run_lanes_cut(&s->lanes, whole, flat, 0, (int)lanes) : (gc_lanes){0};
     for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
         a.planes = b->planes + c * s->planes.channel * size;
         a.out = b->in + c * s->tile_vectors * lanes * size;
@@ -411,7 +411,7 @@ static void redo_directly(const box *b, ptrdiff_t k) {
         for (int j = 0; j < m; j++) {
             list_direct_taps(b, i, j);
             for (ptrdiff_t v = 0; v * lanes < flat; v++) {
-                const gc_lanes chosen = gc_run_lanes_cut(&s->lanes, v, flat, (int)lanes);
+                const gc_lanes chosen = gc_run_lanes_cut(&s->lanes, v, flat, 0, (int)lanes);
                 sum.plane = b->planes + v * lanes * size;
                 sum.lanes = &chosen;
                 plan->kernels->tap_sum[0][0](&sum);

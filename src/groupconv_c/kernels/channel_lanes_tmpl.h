@@ -8,15 +8,15 @@ GC_NOINLINE V OP(activate_one)(V x, gc_activation kind, real parameter) {
     return OP(activate)(x, kind, parameter);
 }
 
-/* One vector of results: residual, activation, store. */
-GC_INLINE void OP(lane_store)(real *to, V y, const real *residual, M m, const gc_lane_epilogue *e,
+/* The first n lanes of a vector of results: residual, activation, store. */
+GC_INLINE void OP(lane_store)(real *to, V y, const real *residual, int n, const gc_lane_epilogue *e,
                               const int CLAMP) {
-    if (residual) y += OP(load_mask)(residual, m);
+    if (residual) y += OP(load_mask)(residual, OP(mask)(gc_window_bits(0, n, LANES)));
     if (CLAMP)
         y = OP(min)(OP(set1)((real)e->high), OP(max)(OP(set1)((real)e->low), y));
     else
         y = OP(activate_one)(y, e->activation, (real)e->parameter);
-    OP(store_mask)(to, y, m);
+    OP(store_first)(to, y, n);
 }
 
 /* --- several groups to a vector --- */
@@ -64,8 +64,8 @@ GC_INLINE void OP(lane_chunk)(const real *p, ptrdiff_t any_stride, const real *w
 /* Outputs j .. j + count - 1 of the run; count <= P. */
 GC_INLINE void OP(lane_outputs)(const gc_lane_run *a, ptrdiff_t j, ptrdiff_t count, const int S,
                                 const int P, const int SPREAD) {
-    const M stored = OP(mask)(a->bits);
-    const V init = OP(load_mask)(a->init, stored);
+    const int stored = a->stored;
+    const V init = OP(load_mask)(a->init, OP(mask)(gc_window_bits(0, stored, LANES)));
     V acc[GC_MAX_LANE_COLUMNS];
     GC_UNROLL(16)
     for (int i = 0; i < P; i++) acc[i] = init;
@@ -145,7 +145,6 @@ LANE_RUN_ROW(16)
 
 GC_INLINE void OP(lane_tile_store)(const gc_lane_tile *a, const V *results, int r, int vb,
                                    const int CLAMP, const int G) {
-    const M all = OP(mask)(gc_window_bits(0, LANES, LANES)), last = OP(mask)(a->last_bits);
     real *out = a->run[r].out;
     const real *residual = a->run[r].residual;
     const int first = a->run[r].first, end = first + a->run[r].count;
@@ -154,7 +153,7 @@ GC_INLINE void OP(lane_tile_store)(const gc_lane_tile *a, const V *results, int 
         if (i < first || i >= end) continue;
         for (int v = 0; v < vb; v++)
             OP(lane_store)(out + v * LANES, results[i * vb + v],
-                           residual ? residual + v * LANES : NULL, v == vb - 1 ? last : all,
+                           residual ? residual + v * LANES : NULL, v == vb - 1 ? a->last : LANES,
                            &a->epilogue, CLAMP);
         out += a->out_step;
         if (residual) residual += a->residual_step;
@@ -164,7 +163,7 @@ GC_INLINE void OP(lane_tile_store)(const gc_lane_tile *a, const V *results, int 
 GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB,
                                   const gc_lane_tile *a) {
     V acc[2][GC_MAX_LANE_POSITIONS][GC_MAX_LANE_VB], init[GC_MAX_LANE_VB];
-    const M last = OP(mask)(a->last_bits);
+    const M last = OP(mask)(gc_window_bits(0, a->last, LANES));
     GC_UNROLL(2)
     for (int v = 0; v < VB; v++) {
         const real *from = (const real *)a->init + v * LANES;

@@ -48,18 +48,18 @@ GC_INLINE void OP(depthwise_vector)(const int RB, const gc_depthwise *a, ptrdiff
 
     real *out = (real *)a->out + v * LANES;
     const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
-    const uint32_t all = (uint32_t)((1ull << LANES) - 1);
-    const uint32_t bits = v == a->vectors - 1 ? a->store_bits : all;
-    const uint32_t last_bits = v == a->vectors - 1 ? a->last_bits : all;
+    const int stored = v == a->vectors - 1 ? a->stored : LANES;
+    const int last = v == a->vectors - 1 ? a->last : LANES;
     GC_UNROLL(8)
     for (int j = 0; j < RB; j++) {
         if (j >= a->nrows) break;
-        const M m = OP(mask)(j == a->nrows - 1 ? last_bits : bits);
+        const int n = j == a->nrows - 1 ? last : stored;
         V y = acc[j];
         if (a->residual)
-            y += OP(load_mask)((const real *)a->residual + v * LANES + j * a->residual_row, m);
+            y += OP(load_mask)((const real *)a->residual + v * LANES + j * a->residual_row,
+                               OP(mask)(gc_window_bits(0, n, LANES)));
         if (a->clamp) y = OP(min)(high, OP(max)(low, y));
-        OP(store_mask)(out + j * a->out_row, y, m);
+        OP(store_first)(out + j * a->out_row, y, n);
     }
 }
 
@@ -80,18 +80,14 @@ typedef struct OP(rolling_state) {
     const real *residual;
 } OP(rolling_state);
 
-GC_INLINE void OP(rolling_store)(const gc_rolling *a, OP(rolling_state) * s, M stored,
-                                 const int EDGE) {
+GC_INLINE void OP(rolling_store)(const gc_rolling *a, OP(rolling_state) * s, int stored) {
     V y = s->a0;
     if (a->residual) {
-        y += OP(load_mask)(s->residual, stored);
+        y += OP(load_mask)(s->residual, OP(mask)(gc_window_bits(0, stored, LANES)));
         s->residual += a->residual_row;
     }
     if (a->clamp) y = OP(min)(OP(set1)((real)a->high), OP(max)(OP(set1)((real)a->low), y));
-    if (EDGE)
-        OP(store_mask)(s->out, y, stored);
-    else
-        OP(store)(s->out, y);
+    OP(store_first)(s->out, y, stored);
     s->out += a->out_row;
 }
 
@@ -112,21 +108,22 @@ GC_INLINE void OP(rolling_row)(OP(rolling_state) * s, const V *w, V bias, M m0, 
     *a2 = OP(fma)(x2, w[2], *a2);
 }
 
-GC_INLINE void OP(rolling_column)(const gc_rolling *a, ptrdiff_t v, const V *w, const V *zero,
-                                  V bias, const int EDGE) {
-    const uint32_t *bits = a->bits + 4 * v;
-    const M m0 = OP(mask)(bits[0]), m1 = OP(mask)(bits[1]), m2 = OP(mask)(bits[2]);
-    const M stored = OP(mask)(bits[3]);
-    OP(rolling_state) s = {bias, bias, NULL, (real *)a->out + v * LANES, NULL};
-    s.p = (const real *)a->in + v * LANES - a->left - gc_smaller(a->above, 0) * a->in_row;
-    if (a->residual) s.residual = (const real *)a->residual + v * LANES;
+GC_INLINE void OP(rolling_column)(const gc_rolling *a, const gc_rolling_vector *vector, const V *w,
+                                  const V *zero, V bias, const int EDGE) {
+    const M m0 = OP(mask)(vector->bits[0]), m1 = OP(mask)(vector->bits[1]);
+    const M m2 = OP(mask)(vector->bits[2]);
+    const int stored = EDGE ? vector->stored : LANES;
+    const ptrdiff_t column = vector->column;
+    OP(rolling_state) s = {bias, bias, NULL, (real *)a->out + column, NULL};
+    s.p = (const real *)a->in + column - a->left - gc_smaller(a->above, 0) * a->in_row;
+    if (a->residual) s.residual = (const real *)a->residual + column;
     const ptrdiff_t steps = a->out_height + 2;
     const ptrdiff_t inside = gc_smaller(steps, a->height + a->above);
     ptrdiff_t i = 0;
     V a2;
-#define ROLLING_NEXT                                    \
-    if (i >= 2) OP(rolling_store)(a, &s, stored, EDGE); \
-    s.a0 = s.a1;                                        \
+#define ROLLING_NEXT                              \
+    if (i >= 2) OP(rolling_store)(a, &s, stored); \
+    s.a0 = s.a1;                                  \
     s.a1 = a2
     for (; i < gc_smaller(a->above, steps); i++) {
         s.a0 += zero[2];
@@ -166,13 +163,15 @@ static void OP(rolling3x3_pair)(const gc_rolling *a, const gc_rolling *b) {
     const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
     M lower_in[3], upper_in[3];
     for (int s = 0; s < 3; s++) {
-        lower_in[s] = OP(mask)(a->bits[s] & ~upper);
-        upper_in[s] = OP(mask)((a->bits[s] << half) & upper);
+        lower_in[s] = OP(mask)(a->vectors->bits[s] & ~upper);
+        upper_in[s] = OP(mask)((a->vectors->bits[s] << half) & upper);
     }
-    const M lower_out = OP(mask)(a->bits[3]), upper_out = OP(mask)(a->bits[3] << half);
+    const int stored = a->vectors->stored;
+    const uint32_t bits = gc_window_bits(0, stored, LANES);
+    const M lower_out = OP(mask)(bits), upper_out = OP(mask)(bits << half);
     const ptrdiff_t start = -a->left - gc_smaller(a->above, 0) * a->in_row;
     const real *p = (const real *)a->in + start, *q = (const real *)b->in + start - half;
-    real *to = (real *)a->out, *to2 = (real *)b->out - half;
+    real *to = (real *)a->out, *to2 = b->out;
     const real *residual = a->residual, *residual2 = b->residual;
     V a0 = bias, a1 = bias, a2;
     const ptrdiff_t steps = a->out_height + 2, inside = gc_smaller(steps, a->height + a->above);
@@ -205,8 +204,8 @@ static void OP(rolling3x3_pair)(const gc_rolling *a, const gc_rolling *b) {
                 residual2 += a->residual_row;
             }
             if (a->clamp) y = OP(min)(high, OP(max)(low, y));
-            OP(store_mask)(to, y, lower_out);
-            OP(store_mask)(to2, y, upper_out);
+            OP(store_first)(to, y, stored);
+            OP(store_first)(to2, OP(high)(y), stored);
             to += a->out_row;
             to2 += a->out_row;
         }
@@ -228,9 +227,9 @@ static void OP(rolling3x3)(const gc_rolling *a) {
         zero[r] = OP(set1)(0 * w0 + 0 * w1 + 0 * w2);
     }
     const V bias = OP(set1)(*(const real *)a->init);
-    for (ptrdiff_t v = 0; v < a->vectors; v++) {
-        const uint32_t *b = a->bits + 4 * v;
-        if ((b[0] & b[1] & b[2] & b[3]) == all)
+    const gc_rolling_vector *const end = a->vectors + a->nvectors;
+    for (const gc_rolling_vector *v = a->vectors; v < end; v++) {
+        if ((v->bits[0] & v->bits[1] & v->bits[2]) == all)
             OP(rolling_column)(a, v, w, zero, bias, 0);
         else
             OP(rolling_column)(a, v, w, zero, bias, 1);

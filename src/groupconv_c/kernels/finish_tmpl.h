@@ -37,10 +37,7 @@ GC_INLINE void OP(finish_run)(const gc_finish *f, const gc_activation kind) {
         }
         x = OP(activate)(x, kind, (real)f->parameter);
         if (plain && f->to_stride == size) {
-            if (n == LANES)
-                OP(store)((real *)to, x);
-            else
-                OP(store_mask)((real *)to, x, m);
+            OP(store_first)((real *)to, x, n);
 #if REAL_IS_FLOAT
         } else if (n == LANES && f->dtype == GC_F16 && f->to_stride == size) {
             f32_store_f16((uint16_t *)to, x);

@@ -30,7 +30,11 @@ GC_INLINE f32_v f32_min(f32_v a, f32_v b) { return _mm512_min_ps(a, b); }
 GC_INLINE f32_v f32_max(f32_v a, f32_v b) { return _mm512_max_ps(a, b); }
 GC_INLINE f32_m f32_mask(uint32_t bits) { return (f32_m)bits; }
 GC_INLINE f32_v f32_load_mask(const float *p, f32_m m) { return _mm512_maskz_loadu_ps(m, p); }
-GC_INLINE void f32_store_mask(float *p, f32_v v, f32_m m) { _mm512_mask_storeu_ps(p, m, v); }
+GC_INLINE void f32_store_first(float *p, f32_v v, ptrdiff_t n) {
+    _mm512_mask_storeu_ps(p, (f32_m)((1u << n) - 1), v);
+}
+GC_INLINE void f32_merge(float *p, f32_v v, f32_m m) { _mm512_mask_storeu_ps(p, m, v); }
+GC_INLINE f32_v f32_high(f32_v v) { return _mm512_shuffle_f32x4(v, v, 0xee); }
 GC_INLINE void f32_store_lanes(float *p, f32_v v, gc_lanes l) {
     _mm512_mask_storeu_ps(p, (f32_m)((1u << l.count) - 1),
                           _mm512_maskz_compress_ps((f32_m)l.bits, v));
@@ -88,7 +92,11 @@ GC_INLINE f64_v f64_min(f64_v a, f64_v b) { return _mm512_min_pd(a, b); }
 GC_INLINE f64_v f64_max(f64_v a, f64_v b) { return _mm512_max_pd(a, b); }
 GC_INLINE f64_m f64_mask(uint32_t bits) { return (f64_m)bits; }
 GC_INLINE f64_v f64_load_mask(const double *p, f64_m m) { return _mm512_maskz_loadu_pd(m, p); }
-GC_INLINE void f64_store_mask(double *p, f64_v v, f64_m m) { _mm512_mask_storeu_pd(p, m, v); }
+GC_INLINE void f64_store_first(double *p, f64_v v, ptrdiff_t n) {
+    _mm512_mask_storeu_pd(p, (f64_m)((1u << n) - 1), v);
+}
+GC_INLINE void f64_merge(double *p, f64_v v, f64_m m) { _mm512_mask_storeu_pd(p, m, v); }
+GC_INLINE f64_v f64_high(f64_v v) { return _mm512_shuffle_f64x2(v, v, 0xee); }
 GC_INLINE void f64_store_lanes(double *p, f64_v v, gc_lanes l) {
     _mm512_mask_storeu_pd(p, (f64_m)((1u << l.count) - 1),
                           _mm512_maskz_compress_pd((f64_m)l.bits, v));

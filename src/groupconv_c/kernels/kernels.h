@@ -22,14 +22,15 @@ typedef struct gc_tap {
 /* Lanes of one output vector that are results; the others fell into the gaps between rows. */
 typedef struct gc_lanes {
     uint32_t bits;
-    uint32_t count;
+    uint16_t count;
+    uint16_t spill; /* a whole vector may be stored: what lies behind the chosen lanes is stored later */
 } gc_lanes;
 
 /* tap_sum[KB-1][VB-1]: KB output channels x VB vectors of positions.
  *   out[k][p] = clamp(init[k] + sum over taps t of weight[t.weight + k*weight_k] * plane[t.plane + p]
  *                     + residual[k][p])
  * lanes == NULL: all lanes are stored, vector after vector. Otherwise the chosen lanes of each
- * vector are stored side by side and nothing else is touched. ntaps may be 0. */
+ * vector are stored side by side and nothing else is touched, but for what spills. ntaps may be 0. */
 typedef struct gc_tap_sum {
     const void *plane;
     const void *weight;
@@ -74,7 +75,7 @@ typedef struct gc_depthwise_chunk {
  *   out[j][q] = clamp(init + sum over chunks, their rows r and columns s of
  *       weight[chunk.weight + r*chunk.weight_row + s*weight_column]
  *       * plane[chunk.plane + (j + r)*pitch + columns[s] + q] + residual[j][q])
- * nrows <= 8 or 4 rows are stored; of the last vector the lanes store_bits, in the last row last_bits. */
+ * nrows <= 8 or 4 rows are stored; of the last vector the first `stored` lanes, in the last row `last`. */
 typedef struct gc_depthwise {
     const void *plane;
     const gc_depthwise_chunk *chunks;
@@ -87,20 +88,28 @@ typedef struct gc_depthwise {
     const void *residual; /* NULL: none */
     ptrdiff_t out_row, residual_row;
     int nrows;
-    uint32_t store_bits, last_bits;
+    int stored, last;
     int clamp;
     double low, high;
 } gc_depthwise;
 
+/* Output columns column .. column + lanes - 1: kernel column s reads under bits[s]; the first `stored`
+ * lanes are results. */
+typedef struct gc_rolling_vector {
+    ptrdiff_t column;
+    uint32_t bits[3];
+    int stored;
+} gc_rolling_vector;
+
 /* A whole channel of a depthwise 3x3 of stride 1 with zeros around it. Output row i reads input rows
- * i - above .. i - above + 2 of `height`; vector v of columns reads in[.. + v*lanes + s - left] under
- * bits[4*v + s], s = 0, 1, 2, and is stored under bits[4*v + 3]. */
+ * i - above .. i - above + 2 of `height`; output column j reads columns j - left .. j - left + 2. Vectors
+ * of columns may overlap. */
 typedef struct gc_rolling {
     const void *in, *weight, *init, *residual;
     void *out;
     ptrdiff_t in_row, out_row, residual_row, weight_row, weight_column;
-    ptrdiff_t height, out_height, above, left, vectors;
-    const uint32_t *bits;
+    ptrdiff_t height, out_height, above, left, nvectors;
+    const gc_rolling_vector *vectors;
     int clamp;
     double low, high;
 } gc_rolling;
@@ -188,8 +197,8 @@ enum { GC_MAX_LANE_COLUMNS = 16, GC_LANE_RUN_WIDTHS = 4 };
  *   out[j*out_step + k] = activation(init[k] + residual[j*residual_step + k] + sum over rows r, channels c,
  *       taps t of weight[((r*channels + c)*taps + t)*lanes + k]
  *       * rows[r][(j*stride + t*dilation)*lanes + index[c*lanes + k]])
- * S = 1, 2: the stride, with dilation 1; S = 0: any. spread 0: one channel, index is k. n is rounded up to whole tiles in reading. Lanes
- * under bits are stored. */
+ * S = 1, 2: the stride, with dilation 1; S = 0: any. spread 0: one channel, index is k. n is rounded up to whole tiles in reading. The first
+ * `stored` lanes are stored. */
 typedef struct gc_lane_run {
     const void *const *rows;
     ptrdiff_t nrows;
@@ -199,7 +208,7 @@ typedef struct gc_lane_run {
     const void *weight, *init, *residual; /* residual NULL: none */
     void *out;
     ptrdiff_t n, out_step, residual_step;
-    uint32_t bits;
+    int stored;
     gc_lane_epilogue epilogue;
 } gc_lane_run;
 
@@ -210,8 +219,8 @@ enum { GC_MAX_LANE_POSITIONS = 8, GC_MAX_LANE_VB = 2 };
 /* lane_tile[G-1][VB-1][RUNS-1]: RUNS runs of G positions x VB vectors of output channels of one group.
  *   out[i*out_step + k] = activation(init[k] + residual[(i - first)*residual_step + k] + sum over taps t,
  *       channels c of weight[(t*channels + c)*VB*lanes + k] * in[taps[t] + c + i*step])
- * Of each run the positions first .. first + count - 1 are stored, the first of them at out. The last
- * vector is stored under last_bits. */
+ * Of each run the positions first .. first + count - 1 are stored, the first of them at out. Of the
+ * last vector the first `last` lanes are stored. */
 typedef struct gc_lane_tile {
     struct {
         const void *in, *residual; /* residual NULL: none */
@@ -223,7 +232,7 @@ typedef struct gc_lane_tile {
     const ptrdiff_t *taps;
     ptrdiff_t ntaps, channels;
     const void *weight, *init;
-    uint32_t last_bits;
+    int last;
     gc_lane_epilogue epilogue;
 } gc_lane_tile;
 

@@ -6,7 +6,7 @@ GC_INLINE void OP(copy)(real *restrict to, const real *restrict from, ptrdiff_t 
     for (; i + LANES <= n; i += LANES) OP(store)(to + i, OP(load)(from + i));
     if (i < n) {
         const M m = OP(mask)(gc_window_bits(0, n - i, LANES));
-        OP(store_mask)(to + i, OP(load_mask)(from + i, m), m);
+        OP(store_first)(to + i, OP(load_mask)(from + i, m), n - i);
     }
 }
 
@@ -73,7 +73,7 @@ GC_INLINE void OP(pack_contiguous_edge)(real *to, const real *from, const gc_row
     const ptrdiff_t i = v * LANES;
     const M in = OP(mask)(gc_window_bits(a->first - i, a->last - i, LANES));
     const M out = OP(mask)(gc_window_bits(0, a->n - i, LANES));
-    OP(store_mask)(to + i, OP(load_mask)(from + i, in), out);
+    OP(merge)(to + i, OP(load_mask)(from + i, in), out);
 }
 
 static void OP(pack_contiguous)(const gc_rows *a) {
@@ -123,7 +123,7 @@ static void OP(pack_rows)(const gc_rows *a) {
         for (int p = 0; p < N; p++) {                                                              \
             real *to = (real *)a->to[p] + j * a->pitch + i;                                        \
             if (EDGE)                                                                              \
-                OP(store_mask)(to, x[p], out);                                                     \
+                OP(merge)(to, x[p], out);                                                          \
             else                                                                                   \
                 OP(store)(to, x[p]);                                                               \
         }                                                                                          \
