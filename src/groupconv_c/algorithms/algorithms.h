@@ -5,7 +5,8 @@
 #include "../plan.h"
 
 extern const gc_algorithm gc_channel_lanes;
-extern const gc_algorithm gc_depthwise_rows;
+extern const gc_algorithm gc_depthwise_in_place;
+extern const gc_algorithm gc_depthwise_packed;
 extern const gc_algorithm gc_direct;
 extern const gc_algorithm gc_grad_weight;
 extern const gc_algorithm gc_pointwise;

@@ -8,7 +8,8 @@
 #include "load_tmpl.h"
 #include "activation_tmpl.h"
 #include "finish_tmpl.h"
-#include "depthwise_tmpl.h"
+#include "depthwise_packed_tmpl.h"
+#include "depthwise_rows_tmpl.h"
 #include "tap_dot_tmpl.h"
 #include "winograd_tmpl.h"
 #include "channel_lanes_tmpl.h"
@@ -30,6 +31,7 @@ static const gc_kernels OP(table) = {
     .finish = OP(finish),
     .depthwise_8 = OP(depthwise_8),
     .depthwise_4 = OP(depthwise_4),
+    .depthwise_rows = {DEPTHWISE_ROWS_ENTRIES(1), DEPTHWISE_ROWS_ENTRIES(2)},
     .rolling3x3 = OP(rolling3x3),
     .rolling3x3_pair = OP(rolling3x3_pair),
     .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},
@@ -58,6 +60,10 @@ const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) =
 #undef TAP_DOT_ROW
 #undef TAP_DOT_ENTRY
 #undef TAP_DOT_ENTRIES
+#undef DEPTHWISE_ROWS_KERNEL
+#undef DEPTHWISE_ROWS_KERNELS
+#undef DEPTHWISE_ROWS_ENTRY
+#undef DEPTHWISE_ROWS_ENTRIES
 #undef LANE_RUN
 #undef LANE_RUN_MAX
 #undef LANE_RUN_ENTRIES

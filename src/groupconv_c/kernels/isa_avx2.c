@@ -67,14 +67,13 @@ GC_INLINE f32_v f32_load_lanes(const float *p, gc_lanes l) {
     const __m128i index = _mm_loadl_epi64((const __m128i *)gc_right_spread[l.bits]);
     return _mm256_permutevar8x32_ps(v, _mm256_cvtepu8_epi32(index));
 }
-GC_INLINE f32_v f32_even(f32_v a, f32_v b) {
-    const __m256 mixed = _mm256_shuffle_ps(a, b, 0x88);
-    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8));
+GC_INLINE f32_v f32_even_mixed(f32_v a, f32_v b) { return _mm256_shuffle_ps(a, b, 0x88); }
+GC_INLINE f32_v f32_odd_mixed(f32_v a, f32_v b) { return _mm256_shuffle_ps(a, b, 0xdd); }
+GC_INLINE f32_v f32_unmix(f32_v v) {
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
 }
-GC_INLINE f32_v f32_odd(f32_v a, f32_v b) {
-    const __m256 mixed = _mm256_shuffle_ps(a, b, 0xdd);
-    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8));
-}
+GC_INLINE f32_v f32_even(f32_v a, f32_v b) { return f32_unmix(f32_even_mixed(a, b)); }
+GC_INLINE f32_v f32_odd(f32_v a, f32_v b) { return f32_unmix(f32_odd_mixed(a, b)); }
 GC_INLINE f32_v f32_zip_low(f32_v a, f32_v b) {
     return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
 }
@@ -144,12 +143,11 @@ GC_INLINE f64_v f64_load_lanes(const double *p, gc_lanes l) {
     if (l.count == f64_lanes) return f64_load(p);
     return _mm256_castps_pd(f32_load_lanes((const float *)p, f64_pairs(l)));
 }
-GC_INLINE f64_v f64_even(f64_v a, f64_v b) {
-    return _mm256_permute4x64_pd(_mm256_unpacklo_pd(a, b), 0xd8);
-}
-GC_INLINE f64_v f64_odd(f64_v a, f64_v b) {
-    return _mm256_permute4x64_pd(_mm256_unpackhi_pd(a, b), 0xd8);
-}
+GC_INLINE f64_v f64_even_mixed(f64_v a, f64_v b) { return _mm256_unpacklo_pd(a, b); }
+GC_INLINE f64_v f64_odd_mixed(f64_v a, f64_v b) { return _mm256_unpackhi_pd(a, b); }
+GC_INLINE f64_v f64_unmix(f64_v v) { return _mm256_permute4x64_pd(v, 0xd8); }
+GC_INLINE f64_v f64_even(f64_v a, f64_v b) { return f64_unmix(f64_even_mixed(a, b)); }
+GC_INLINE f64_v f64_odd(f64_v a, f64_v b) { return f64_unmix(f64_odd_mixed(a, b)); }
 GC_INLINE f64_v f64_zip_low(f64_v a, f64_v b) {
     return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x20);
 }

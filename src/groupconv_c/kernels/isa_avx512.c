@@ -51,6 +51,9 @@ GC_INLINE f32_v f32_odd(f32_v a, f32_v b) {
     const __m512i i = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
     return _mm512_permutex2var_ps(a, i, b);
 }
+GC_INLINE f32_v f32_even_mixed(f32_v a, f32_v b) { return f32_even(a, b); }
+GC_INLINE f32_v f32_odd_mixed(f32_v a, f32_v b) { return f32_odd(a, b); }
+GC_INLINE f32_v f32_unmix(f32_v v) { return v; }
 GC_INLINE f32_v f32_zip_low(f32_v a, f32_v b) {
     const __m512i i = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     return _mm512_permutex2var_ps(a, i, b);
@@ -111,6 +114,9 @@ GC_INLINE f64_v f64_even(f64_v a, f64_v b) {
 GC_INLINE f64_v f64_odd(f64_v a, f64_v b) {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b);
 }
+GC_INLINE f64_v f64_even_mixed(f64_v a, f64_v b) { return f64_even(a, b); }
+GC_INLINE f64_v f64_odd_mixed(f64_v a, f64_v b) { return f64_odd(a, b); }
+GC_INLINE f64_v f64_unmix(f64_v v) { return v; }
 GC_INLINE f64_v f64_zip_low(f64_v a, f64_v b) {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
 }

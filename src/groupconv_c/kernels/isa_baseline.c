@@ -82,6 +82,12 @@ GC_INLINE float f32_sum(f32_v v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 GC_INLINE double f64_sum(f64_v v) { return v[0] + v[1]; }
 GC_INLINE f64_v f64_even(f64_v a, f64_v b) { return (f64_v){a[0], b[0]}; }
 GC_INLINE f64_v f64_odd(f64_v a, f64_v b) { return (f64_v){a[1], b[1]}; }
+GC_INLINE f32_v f32_even_mixed(f32_v a, f32_v b) { return f32_even(a, b); }
+GC_INLINE f32_v f32_odd_mixed(f32_v a, f32_v b) { return f32_odd(a, b); }
+GC_INLINE f32_v f32_unmix(f32_v v) { return v; }
+GC_INLINE f64_v f64_even_mixed(f64_v a, f64_v b) { return f64_even(a, b); }
+GC_INLINE f64_v f64_odd_mixed(f64_v a, f64_v b) { return f64_odd(a, b); }
+GC_INLINE f64_v f64_unmix(f64_v v) { return v; }
 
 #define GC_GENERIC_SPREAD(R, real, n)                         \
     typedef const int32_t *R##_x;                             \

@@ -93,26 +93,63 @@ typedef struct gc_depthwise {
     double low, high;
 } gc_depthwise;
 
-/* Output columns column .. column + lanes - 1: kernel column s reads under bits[s]; the first `stored`
- * lanes are results. */
-typedef struct gc_rolling_vector {
+/* Output columns column .. column + lanes - 1 of rows that are read in place; the first `stored` lanes are
+ * results. Kernel column s reads the lanes bits[s] of a vector of input, with stride 2 those of two
+ * neighbouring vectors: bits[2*s], bits[2*s + 1]. */
+typedef struct gc_columns {
     ptrdiff_t column;
-    uint32_t bits[3];
+    const uint32_t *bits;
+    int inside; /* all lanes are read */
     int stored;
-} gc_rolling_vector;
+} gc_columns;
 
-/* A whole channel of a depthwise 3x3 of stride 1 with zeros around it. Output row i reads input rows
- * i - above .. i - above + 2 of `height`; output column j reads columns j - left .. j - left + 2. Vectors
- * of columns may overlap. */
+/* Some output rows of one channel of a depthwise 3x3 of stride 1 and dilation 1. Output row i reads input
+ * rows i - above .. i - above + 2 of `height`, from `in` on; the others are zeros. Vectors of columns may
+ * overlap. Rows below `whole` are stored as whole vectors: what spills is stored later. */
 typedef struct gc_rolling {
-    const void *in, *weight, *init, *residual;
+    const void *in, *weight, *init, *residual; /* in: where kernel column 0 of output column 0 reads */
     void *out;
     ptrdiff_t in_row, out_row, residual_row, weight_row, weight_column;
-    ptrdiff_t height, out_height, above, left, nvectors;
-    const gc_rolling_vector *vectors;
+    ptrdiff_t height, out_height, above, whole, ncolumns;
+    const gc_columns *columns;
     int clamp;
     double low, high;
 } gc_rolling;
+
+/* One depth of a kernel: where its input rows and weights begin; rows first .. last - 1 are there, the
+ * others are zeros. */
+typedef struct gc_depthwise_slab {
+    ptrdiff_t in, weight;
+    int there; /* the algorithm's */
+    int first, last;
+} gc_depthwise_slab;
+
+enum { GC_DEPTHWISE_KERNEL_ROWS = 7 };
+
+/* depthwise_rows[S-1][KR-1][few]: RB output rows of one channel, read in place, stride S, KR kernel rows.
+ *   out[j][q] = clamp(init + sum over slabs, kernel rows r and columns s of
+ *       weight[slab.weight + r*weight_row + s*weight_column]
+ *       * in[slab.in + (S*j + r)*in_row + S*q + s*dilation] + residual[j][q])
+ * RB is 8, or 4 of `few`; nrows of them are stored. Rows below `whole` are stored as whole vectors: what
+ * spills is stored later. dilation is 1 with stride 2. */
+typedef struct gc_depthwise_rows {
+    const void *in;
+    ptrdiff_t in_row, ncolumns, nslabs;
+    const gc_columns *columns;
+    const gc_depthwise_slab *slabs;
+    const void *weight;
+    ptrdiff_t weight_row, weight_column, dilation;
+    int taps; /* kernel columns */
+    int edge; /* a row read for some slab is not there */
+    const void *init, *residual;
+    void *out;
+    ptrdiff_t out_row, residual_row;
+    int nrows, whole;
+    int clamp;
+    double low, high;
+} gc_depthwise_rows;
+
+typedef void gc_depthwise_rows_fn(const gc_depthwise_rows *);
 
 enum { GC_MAX_DOT_KB = 4, GC_MAX_DOT_TB = 8 };
 
@@ -255,6 +292,7 @@ typedef struct gc_kernels {
     void (*finish)(const gc_finish *);
     void (*depthwise_8)(const gc_depthwise *);
     void (*depthwise_4)(const gc_depthwise *);
+    gc_depthwise_rows_fn *depthwise_rows[2][GC_DEPTHWISE_KERNEL_ROWS][2];
     void (*rolling3x3)(const gc_rolling *);
     /* Two channels at once, input and output at most half a vector wide; shared but for the pointers. */
     void (*rolling3x3_pair)(const gc_rolling *, const gc_rolling *);

@@ -9,6 +9,8 @@
  *   R_store_lanes(p, v, lanes) R_load_lanes(p, lanes): chosen lanes side by side in memory
  *   R_high(v): the upper half of the lanes in the lower
  *   R_even(a, b) R_odd(a, b): lanes 0, 2, ... or 1, 3, ... of a followed by b
+ *   R_even_mixed(a, b) R_odd_mixed(a, b): the same lanes in an order of the instruction set's own, which
+ *     R_unmix(v) puts right
  *   R_zip_low(a, b) R_zip_high(a, b): lanes of a and b in turn, the lower or higher half
  *   R_set2(a, b): a in the lower half of the lanes, b in the upper
  *   R_sum(v): of all lanes, in an order of the instruction set's own
@@ -39,6 +41,13 @@
 #endif
 #define GC_INLINE static inline __attribute__((always_inline, unused))
 #define GC_NOINLINE static __attribute__((noinline))
+
+/* A pointer that steps along: compilers would rather keep one for each step of an unrolled loop. */
+#define GC_STEP(pointer, by)                  \
+    do {                                      \
+        (pointer) += (by);                    \
+        __asm__("" : "+r"(pointer));          \
+    } while (0)
 
 GC_INLINE ptrdiff_t gc_smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 GC_INLINE ptrdiff_t gc_larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }

@@ -1,8 +1,6 @@
-/* Depthwise convolution, forward and transposed: one input channel per group, any multiplier.
+/* Depthwise convolution, forward and transposed, over packed channels: any multiplier, any stride, padding
+ * mode, memory layout and activation. A channel is packed into phase planes, then computed in tiles of 8 rows.
  *
- * Two ways:
- *   rolling  3x3 of stride 1 over plain rows: a whole channel in one call, nothing copied
- *   packed   everything else: the channel is packed into phase planes, then tiles of 8 rows
  * One row of outputs (1-D) is folded: neighbouring vectors are its "rows", and kernel positions one
  * vector apart its "kernel rows", so that a loaded vector still serves several outputs.
  * A strided transposed convolution has a pass for each residue of the output by the stride; the results
@@ -38,14 +36,13 @@ typedef struct tile {
 } tile;
 
 typedef struct depthwise {
-    int rolling, fold;
+    int fold;
     gc_axis axes[3];
     gc_planes planes;
     gc_weights weights;
     depthwise_pass *passes; /* [depth][row][column] */
     ptrdiff_t npasses;
-    gc_rolling_vector *columns; /* rolling */
-    ptrdiff_t vectors;          /* of columns */
+    ptrdiff_t vectors; /* of columns */
     ptrdiff_t rows;    /* output rows of a pass as the tiles see them (folded: vectors) */
     ptrdiff_t classes; /* rows a dilation apart form a class; its rows share loads */
     ptrdiff_t tiles;   /* of one channel */
@@ -70,7 +67,6 @@ static void destroy(gc_plan *plan) {
         free(s->passes[i].columns);
     }
     free(s->passes);
-    free(s->columns);
     free(s->places);
     free(s);
     plan->state = NULL;
@@ -159,41 +155,6 @@ static gc_status create_pass(const gc_plan *plan, depthwise *s, ptrdiff_t index)
     return GC_OK;
 }
 
-/* Where the vectors of columns begin and which lanes they read and store when a 3x3 is computed in place.
- * The last one of a row is moved back to end with it, so that only rows narrower than a vector are stored
- * in part. */
-static gc_status create_columns(const gc_plan *plan, depthwise *s) {
-    const gc_problem *p = &plan->problem;
-    const ptrdiff_t lanes = plan->kernels->lanes, wide = p->out_size[2];
-    s->columns = calloc((size_t)(s->vectors + 1), sizeof *s->columns);
-    if (s->columns == NULL) return GC_ERROR_MEMORY;
-    for (ptrdiff_t v = 0; v < s->vectors; v++) {
-        gc_rolling_vector *vector = &s->columns[v];
-        vector->column = gc_max(gc_min(v * lanes, wide - lanes), 0);
-        vector->stored = (int)gc_min(lanes, wide - vector->column);
-        for (ptrdiff_t t = 0; t < 3; t++)
-            for (ptrdiff_t lane = 0; lane < vector->stored; lane++) {
-                const ptrdiff_t source = vector->column + lane + t + s->axes[2].min_shift;
-                if (source >= 0 && source < p->in_size[2]) vector->bits[t] |= 1u << lane;
-            }
-    }
-    return GC_OK;
-}
-
-/* 3x3, stride 1, no dilation, zeros around contiguous rows of reals. */
-static int can_roll(const gc_plan *plan, const depthwise *s) {
-    const gc_problem *p = &plan->problem;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    if (!s->plain || plan->storage_size != size || p->padding_mode != GC_ZEROS) return 0;
-    if (p->kernel[0] != 1 || p->in_size[0] != 1 || p->out_size[0] != 1 || p->pad_before[0] != 0)
-        return 0;
-    for (int i = 1; i < 3; i++)
-        if (p->kernel[i] != 3 || p->stride[i] != 1 || p->dilation[i] != 1) return 0;
-    if (p->in_size[2] > 1 && p->input_strides[4] != size) return 0;
-    return p->input_strides[0] % size == 0 && p->input_strides[1] % size == 0 &&
-           p->input_strides[3] % size == 0;
-}
-
 static double predict(const gc_plan *plan, const depthwise *s) {
     const gc_problem *p = &plan->problem;
     const double channels = (double)(p->batch * p->groups * p->out_per_group);
@@ -201,8 +162,7 @@ static double predict(const gc_plan *plan, const depthwise *s) {
     const double vectors = (double)(s->rows * s->vectors * s->axes[0].count * s->npasses);
     const double loads = s->fold && taps <= plan->kernels->lanes ? taps : taps / 3;
     double cycles = vectors * (0.5 * taps + 0.2 * loads + 2) + 30;
-    if (!s->rolling)
-        cycles += 40 + (double)gc_planes_elements(&s->planes, 1) * 2.5 / plan->kernels->lanes;
+    cycles += 40 + (double)gc_planes_elements(&s->planes, 1) * 2.5 / plan->kernels->lanes;
     if (!s->plain) cycles += vectors * 15;
     return (channels * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
@@ -244,7 +204,6 @@ static gc_status create(gc_plan *plan) {
     s->plain = s->clamp && s->axes[2].passes[0].step == 1 && s->axes[1].passes[0].step == 1 &&
                s->axes[0].passes[0].step == 1 && gc_output_is_rows(plan) &&
                gc_residual_is_rows(plan);
-    s->rolling = can_roll(plan, s);
     gc_weights_create(&s->weights, plan);
     count_tiles(plan, s);
     const ptrdiff_t counts[3] = {gc_max(s->axes[0].count, 1), gc_max(s->axes[1].count, 1),
@@ -260,11 +219,10 @@ static gc_status create(gc_plan *plan) {
         const gc_status status = create_pass(plan, s, i);
         if (status != GC_OK) return status;
     }
-    if (s->rolling && create_columns(plan, s) != GC_OK) return GC_ERROR_MEMORY;
     if (place_tiles(plan, s) != GC_OK) return GC_ERROR_MEMORY;
-    plan->units = p->batch * p->groups * p->out_per_group * (s->rolling ? 1 : s->tiles);
+    plan->units = p->batch * p->groups * p->out_per_group * s->tiles;
     if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
-    if (!s->rolling) plan->scratch_size = planes_bytes(plan, s) + tiles_bytes(plan, s);
+    plan->scratch_size = planes_bytes(plan, s) + tiles_bytes(plan, s);
     plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
@@ -417,7 +375,7 @@ static gc_status place_tiles(const gc_plan *plan, depthwise *s) {
     return GC_OK;
 }
 
-static void work_packed(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
+static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const depthwise *s = plan->state;
@@ -462,99 +420,6 @@ static void work_packed(const gc_run *run, void *scratch, ptrdiff_t first, ptrdi
     }
 }
 
-/* A channel that the work moves through: image, group and multiplier count up, nothing is divided. */
-typedef struct cursor {
-    ptrdiff_t n, k, g, within;
-} cursor;
-
-static void advance(cursor *at, const gc_problem *p) {
-    if (++at->within == p->out_per_group) {
-        at->within = 0;
-        at->g++;
-    }
-    if (++at->k == p->groups * p->out_per_group) {
-        at->k = at->g = 0;
-        at->n++;
-    }
-}
-
-static void bind_rolling(const gc_run *run, const cursor *at, gc_rolling *a) {
-    const gc_plan *plan = run->plan;
-    const gc_problem *p = &plan->problem;
-    const depthwise *s = plan->state;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    const ptrdiff_t *i = p->input_strides, *o = p->output_strides, *r = p->residual_strides;
-    a->in = (const char *)run->arrays->input + at->n * i[0] + at->g * i[1];
-    a->out = (char *)run->arrays->output + at->n * o[0] + at->k * o[1];
-    if (p->has_residual)
-        a->residual = (const char *)run->arrays->residual + at->n * r[0] + at->k * r[1];
-    a->weight = gc_weights_at(&s->weights, plan, run, at->g, at->within) +
-                s->passes[0].chunks->weight * size;
-    a->init = (const char *)run->bias + at->k * size;
-}
-
-/* Whole channels, one call each, or two narrow ones in one. Channels can be tiny, so what changes is
- * advanced, not recomputed. The next channel is fetched while one is computed: columns of vectors are an
- * order that hardware does not foresee. */
-static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
-    const gc_plan *plan = run->plan;
-    const gc_problem *p = &plan->problem;
-    const depthwise *s = plan->state;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    const ptrdiff_t channels = p->groups * p->out_per_group;
-    gc_rolling a = {
-        .in_row = p->input_strides[3] / size,
-        .out_row = p->output_strides[3] / size,
-        .residual_row = p->residual_strides[3] / size,
-        .weight_row = s->passes[0].chunks->weight_row,
-        .weight_column = s->passes[0].weight_column,
-        .height = p->in_size[1],
-        .out_height = p->out_size[1],
-        .above = -s->axes[1].min_shift,
-        .left = -s->axes[2].min_shift,
-        .nvectors = s->vectors,
-        .vectors = s->columns,
-        .clamp = p->activation != GC_IDENTITY,
-        .low = s->low,
-        .high = s->high,
-    };
-    gc_rolling next = a;
-    cursor at = {.n = first / channels, .k = first % channels};
-    at.g = at.k / p->out_per_group;
-    at.within = at.k % p->out_per_group;
-    const ptrdiff_t bytes = ((p->in_size[1] - 1) * a.in_row + p->in_size[2]) * size;
-    const int narrow =
-        p->out_size[2] <= plan->kernels->lanes / 2 && p->in_size[2] <= plan->kernels->lanes / 2;
-    const int fetch = p->input_strides[3] > 0 && bytes <= 64 * 1024;
-    bind_rolling(run, &at, &a);
-    for (ptrdiff_t unit = first; unit < last; unit++) {
-        const int more = unit + 1 < last;
-        if (more) {
-            advance(&at, p);
-            bind_rolling(run, &at, &next);
-        }
-        if (more && narrow) {
-            plan->kernels->rolling3x3_pair(&a, &next);
-            if (++unit + 1 < last) {
-                advance(&at, p);
-                bind_rolling(run, &at, &a);
-            }
-            continue;
-        }
-        if (more && fetch && next.in != a.in) gc_prefetch(next.in, bytes);
-        plan->kernels->rolling3x3(&a);
-        a = next;
-    }
-}
-
-static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
-    const depthwise *s = run->plan->state;
-    if (s->rolling)
-        work_rolling(run, first, last);
-    else
-        work_packed(run, scratch, first, last);
-}
-
 static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
                     ptrdiff_t last) {
     const depthwise *s = plan->state;
@@ -564,14 +429,12 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const depthwise *s = plan->state;
     snprintf(text, size, "%s, %d lanes",
-             s->rolling ? "columns of vectors rolling over rows in place"
-             : s->fold  ? "tiles of 8 vectors of a packed row"
-                        : "tiles of 8 rows, packed",
+             s->fold ? "tiles of 8 vectors of a packed row" : "tiles of 8 rows, packed",
              plan->kernels->lanes);
 }
 
-const gc_algorithm gc_depthwise_rows = {
-    .name = "depthwise",
+const gc_algorithm gc_depthwise_packed = {
+    .name = "depthwise_packed",
     .refuse = refuse,
     .create = create,
     .destroy = destroy,

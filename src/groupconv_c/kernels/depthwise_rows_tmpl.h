@@ -1,0 +1,314 @@
+/* Depthwise microkernels that read the caller's rows in place (contracts: gc_depthwise_rows, gc_rolling in
+ * kernels.h).
+ *
+ * Lanes are neighbouring columns of one channel. What lies outside of the input is loaded as zeros: columns
+ * under a mask, rows by leaving the load out; both only in tiles at an edge. Zeros are multiplied like
+ * other values, so that a weight that is not finite has its effect. */
+
+/* The kernel columns s .. s + W - 1 of a tile of RB rows. W = 2 with stride S = 2, where they share the two
+ * vectors that are loaded, if the registers hold the weights of both. A loaded vector serves every output
+ * row that it touches. EDGE 1: columns may lie outside; 2: rows as well. */
+GC_INLINE void OP(depthwise_columns)(const gc_depthwise_rows *a, const gc_depthwise_slab *slab,
+                                     const gc_columns *columns, int s, V *acc, const int S,
+                                     const int W, const int KR, const int RB, const int EDGE) {
+    const real *weight = (const real *)a->weight + slab->weight + s * a->weight_column;
+    V w[2][GC_DEPTHWISE_KERNEL_ROWS];
+    GC_UNROLL(8)
+    for (int r = 0; r < KR; r++) {
+        w[0][r] = OP(set1)(weight[r * a->weight_row]);
+        if (W == 2) w[1][r] = OP(set1)(weight[r * a->weight_row + a->weight_column]);
+    }
+    const ptrdiff_t in_row = a->in_row;
+    const real *p = (const real *)a->in + slab->in + S * columns->column + s * a->dilation;
+    const M m0 = OP(mask)(columns->bits[S * s]), m1 = OP(mask)(columns->bits[S * s + S - 1]);
+    const int first = slab->first, last = slab->last;
+    GC_UNROLL(24)
+    for (int i = 0; i < (RB - 1) * S + KR; i++) {
+        V x0 = OP(set1)(0), x1 = x0;
+        if (EDGE == 0) { /* held in registers: compilers would rather load once for each use */
+            x0 = OP(hold)(OP(load)(p));
+            if (S == 2) x1 = OP(hold)(OP(load)(p + LANES));
+        } else if (EDGE == 1 || (i >= first && i < last)) {
+            x0 = OP(load_mask)(p, m0);
+            if (S == 2) x1 = OP(load_mask)(p + LANES, m1);
+        }
+        GC_STEP(p, in_row);
+        const V even = S == 2 ? OP(even_mixed)(x0, x1) : x0;
+        const V odd = W == 2 ? OP(odd_mixed)(x0, x1) : even;
+        GC_UNROLL(8)
+        for (int j = 0; j < RB; j++) {
+            const int r = i - S * j;
+            if (r < 0 || r >= KR) continue;
+            acc[j] = OP(fma)(even, w[0][r], acc[j]);
+            if (W == 2) acc[j] = OP(fma)(odd, w[1][r], acc[j]);
+        }
+    }
+}
+
+GC_INLINE void OP(depthwise_rows_vector)(const gc_depthwise_rows *a, const gc_columns *columns,
+                                         const int S, const int KR, const int RB, const int EDGE) {
+    const int pairs = S == 2 && 8 + 2 * KR + 2 <= vector_registers;
+    V acc[GC_DEPTHWISE_ROWS];
+    const V init = OP(set1)(*(const real *)a->init);
+    GC_UNROLL(8)
+    for (int j = 0; j < RB; j++) acc[j] = init;
+    const gc_depthwise_slab *const end = a->slabs + a->nslabs;
+    for (const gc_depthwise_slab *slab = a->slabs; slab < end; slab++) {
+        int s = 0;
+        for (; pairs && s + 2 <= a->taps; s += 2)
+            OP(depthwise_columns)(a, slab, columns, s, acc, S, 2, KR, RB, EDGE);
+        for (; s < a->taps; s++)
+            OP(depthwise_columns)(a, slab, columns, s, acc, S, 1, KR, RB, EDGE);
+    }
+    GC_UNROLL(8)
+    for (int j = 0; S == 2 && j < RB; j++) acc[j] = OP(unmix)(acc[j]);
+    const int stored = EDGE ? columns->stored : LANES;
+    if (a->residual) {
+        const real *residual = (const real *)a->residual + columns->column;
+        const M m = OP(mask)(gc_window_bits(0, stored, LANES));
+        GC_UNROLL(8)
+        for (int j = 0; j < RB; j++)
+            if (j < a->nrows) acc[j] += OP(load_mask)(residual + j * a->residual_row, m);
+    }
+    if (a->clamp) {
+        const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
+        GC_UNROLL(8)
+        for (int j = 0; j < RB; j++) acc[j] = OP(min)(high, OP(max)(low, acc[j]));
+    }
+    real *out = (real *)a->out + columns->column;
+    const ptrdiff_t out_row = a->out_row;
+    if (a->nrows == RB && (stored == LANES || a->whole >= RB)) {
+        GC_UNROLL(8)
+        for (int j = 0; j < RB; j++) {
+            OP(store)(out, acc[j]);
+            GC_STEP(out, out_row);
+        }
+        return;
+    }
+    V results[GC_DEPTHWISE_ROWS];
+    GC_UNROLL(8)
+    for (int j = 0; j < RB; j++) results[j] = acc[j];
+    for (int j = 0; j < a->nrows; j++)
+        OP(store_first)(out + j * out_row, results[j], j < a->whole ? LANES : stored);
+}
+
+GC_INLINE void OP(depthwise_rows_body)(const gc_depthwise_rows *a, const int S, const int KR,
+                                       const int RB) {
+    const gc_columns *const end = a->columns + a->ncolumns;
+    for (const gc_columns *columns = a->columns; columns < end; columns++)
+        if (a->edge)
+            OP(depthwise_rows_vector)(a, columns, S, KR, RB, 2);
+        else if (columns->inside)
+            OP(depthwise_rows_vector)(a, columns, S, KR, RB, 0);
+        else
+            OP(depthwise_rows_vector)(a, columns, S, KR, RB, 1);
+}
+
+#define DEPTHWISE_ROWS_KERNEL(S, KR)                                          \
+    GC_NOINLINE void OP(depthwise_rows_##S##KR)(const gc_depthwise_rows *a) { \
+        OP(depthwise_rows_body)(a, S, KR, 8);                                 \
+    }                                                                         \
+    GC_NOINLINE void OP(depthwise_few_##S##KR)(const gc_depthwise_rows *a) {  \
+        OP(depthwise_rows_body)(a, S, KR, 4);                                 \
+    }
+#define DEPTHWISE_ROWS_KERNELS(S) \
+    DEPTHWISE_ROWS_KERNEL(S, 1)   \
+    DEPTHWISE_ROWS_KERNEL(S, 2)   \
+    DEPTHWISE_ROWS_KERNEL(S, 3)   \
+    DEPTHWISE_ROWS_KERNEL(S, 4)   \
+    DEPTHWISE_ROWS_KERNEL(S, 5) DEPTHWISE_ROWS_KERNEL(S, 6) DEPTHWISE_ROWS_KERNEL(S, 7)
+DEPTHWISE_ROWS_KERNELS(1)
+DEPTHWISE_ROWS_KERNELS(2)
+#define DEPTHWISE_ROWS_ENTRY(S, KR) {OP(depthwise_rows_##S##KR), OP(depthwise_few_##S##KR)}
+#define DEPTHWISE_ROWS_ENTRIES(S)                                                        \
+    {DEPTHWISE_ROWS_ENTRY(S, 1), DEPTHWISE_ROWS_ENTRY(S, 2), DEPTHWISE_ROWS_ENTRY(S, 3), \
+     DEPTHWISE_ROWS_ENTRY(S, 4), DEPTHWISE_ROWS_ENTRY(S, 5), DEPTHWISE_ROWS_ENTRY(S, 6), \
+     DEPTHWISE_ROWS_ENTRY(S, 7)}
+
+/* 3x3, stride 1: one column of vectors at a time, top to bottom, three partial rows rolling along. EDGE:
+ * columns are masked, or results stored in part; MORE: there is a residual or a clamp. */
+typedef struct OP(rolling_state) {
+    const real *p, *residual;
+    real *out;
+    ptrdiff_t in_row, out_row, residual_row;
+    V bias, low, high;
+    M m0, m1, m2, m;
+    int stored, whole; /* `whole` rows more are stored as whole vectors */
+} OP(rolling_state);
+
+/* An input row of which a0, a1 and a2 take the products with the kernel's last, middle and first row. */
+GC_INLINE void OP(rolling_row)(OP(rolling_state) * s, const V *w, V *a0, V *a1, V *a2,
+                               const int EDGE) {
+    const real *p = s->p;
+    const V x0 = EDGE ? OP(load_mask)(p, s->m0) : OP(hold)(OP(load)(p));
+    const V x1 = EDGE ? OP(load_mask)(p + 1, s->m1) : OP(hold)(OP(load)(p + 1));
+    const V x2 = EDGE ? OP(load_mask)(p + 2, s->m2) : OP(hold)(OP(load)(p + 2));
+    GC_STEP(s->p, s->in_row);
+    *a0 = OP(fma)(x0, w[6], *a0);
+    *a1 = OP(fma)(x0, w[3], *a1);
+    *a2 = OP(fma)(x0, w[0], s->bias);
+    *a0 = OP(fma)(x1, w[7], *a0);
+    *a1 = OP(fma)(x1, w[4], *a1);
+    *a2 = OP(fma)(x1, w[1], *a2);
+    *a0 = OP(fma)(x2, w[8], *a0);
+    *a1 = OP(fma)(x2, w[5], *a1);
+    *a2 = OP(fma)(x2, w[2], *a2);
+}
+
+GC_INLINE void OP(rolling_store)(OP(rolling_state) * s, V y, const int EDGE, const int MORE) {
+    if (MORE && s->residual) {
+        y += OP(load_mask)(s->residual, s->m);
+        s->residual += s->residual_row;
+    }
+    if (MORE) y = OP(min)(s->high, OP(max)(s->low, y));
+    if (EDGE)
+        OP(store_first)(s->out, y, s->whole-- > 0 ? LANES : s->stored);
+    else
+        OP(store)(s->out, y);
+    GC_STEP(s->out, s->out_row);
+}
+
+GC_INLINE void OP(rolling_columns)(const gc_rolling *a, const gc_columns *columns, const V *w,
+                                   const V *zero, V bias, const int EDGE, const int MORE) {
+    const int stored = EDGE ? columns->stored : LANES;
+    OP(rolling_state)
+    s = {
+        .p = (const real *)a->in + columns->column,
+        .residual = a->residual ? (const real *)a->residual + columns->column : NULL,
+        .out = (real *)a->out + columns->column,
+        .in_row = a->in_row,
+        .out_row = a->out_row,
+        .residual_row = a->residual_row,
+        .bias = bias,
+        .low = OP(set1)((real)a->low),
+        .high = OP(set1)((real)a->high),
+        .m0 = OP(mask)(columns->bits[0]),
+        .m1 = OP(mask)(columns->bits[1]),
+        .m2 = OP(mask)(columns->bits[2]),
+        .m = OP(mask)(gc_window_bits(0, stored, LANES)),
+        .stored = stored,
+        .whole = (int)a->whole,
+    };
+    V a0 = bias, a1 = bias, a2;
+    const ptrdiff_t steps = a->out_height + 2, below = a->height + a->above;
+    ptrdiff_t i = 0;
+    while (i < steps) {
+        if (i >= 2 && i >= a->above) /* three rows at a time: no sum moves to another register */
+            for (; i + 3 <= gc_smaller(below, steps); i += 3) {
+                OP(rolling_row)(&s, w, &a0, &a1, &a2, EDGE);
+                OP(rolling_store)(&s, a0, EDGE, MORE);
+                OP(rolling_row)(&s, w, &a1, &a2, &a0, EDGE);
+                OP(rolling_store)(&s, a1, EDGE, MORE);
+                OP(rolling_row)(&s, w, &a2, &a0, &a1, EDGE);
+                OP(rolling_store)(&s, a2, EDGE, MORE);
+            }
+        if (i == steps) break;
+        if (i >= a->above && i < below) {
+            OP(rolling_row)(&s, w, &a0, &a1, &a2, EDGE);
+        } else {
+            a0 += zero[2];
+            a1 += zero[1];
+            a2 = bias + zero[0];
+        }
+        if (i >= 2) OP(rolling_store)(&s, a0, EDGE, MORE);
+        a0 = a1;
+        a1 = a2;
+        i++;
+    }
+}
+
+static void OP(rolling3x3)(const gc_rolling *a) {
+    V w[9], zero[3];
+    GC_UNROLL(3)
+    for (int r = 0; r < 3; r++) {
+        const real *row = (const real *)a->weight + r * a->weight_row;
+        const real w0 = row[0], w1 = row[a->weight_column], w2 = row[2 * a->weight_column];
+        w[3 * r] = OP(set1)(w0);
+        w[3 * r + 1] = OP(set1)(w1);
+        w[3 * r + 2] = OP(set1)(w2);
+        zero[r] = OP(set1)(0 * w0 + 0 * w1 + 0 * w2);
+    }
+    const V bias = OP(set1)(*(const real *)a->init);
+    const gc_columns *const end = a->columns + a->ncolumns;
+    for (const gc_columns *columns = a->columns; columns < end; columns++) {
+        const int edge = !columns->inside || columns->stored < LANES;
+        if (edge && (a->clamp || a->residual))
+            OP(rolling_columns)(a, columns, w, zero, bias, 1, 1);
+        else if (edge)
+            OP(rolling_columns)(a, columns, w, zero, bias, 1, 0);
+        else if (a->clamp || a->residual)
+            OP(rolling_columns)(a, columns, w, zero, bias, 0, 1);
+        else
+            OP(rolling_columns)(a, columns, w, zero, bias, 0, 0);
+    }
+}
+
+/* Two channels side by side in one vector, each in half of the lanes: for maps at most half a vector
+ * wide. The second channel's pointers are moved back by half a vector. */
+static void OP(rolling3x3_pair)(const gc_rolling *a, const gc_rolling *b) {
+    enum { half = (int)sizeof(V) / (int)sizeof(real) / 2 };
+    const uint32_t upper = ((1u << half) - 1) << half;
+    V w[9], zero[3];
+    for (int r = 0; r < 3; r++) {
+        const real *x = (const real *)a->weight + r * a->weight_row;
+        const real *y = (const real *)b->weight + r * b->weight_row;
+        for (int s = 0; s < 3; s++, x += a->weight_column, y += b->weight_column)
+            w[3 * r + s] = OP(set2)(*x, *y);
+        zero[r] = OP(fma)(w[3 * r], OP(set1)(0), OP(set1)(0));
+        zero[r] = OP(fma)(w[3 * r + 1], OP(set1)(0), zero[r]);
+        zero[r] = OP(fma)(w[3 * r + 2], OP(set1)(0), zero[r]);
+    }
+    const V bias = OP(set2)(*(const real *)a->init, *(const real *)b->init);
+    const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
+    M lower_in[3], upper_in[3];
+    for (int s = 0; s < 3; s++) {
+        lower_in[s] = OP(mask)(a->columns->bits[s] & ~upper);
+        upper_in[s] = OP(mask)((a->columns->bits[s] << half) & upper);
+    }
+    const int stored = a->columns->stored;
+    const uint32_t bits = gc_window_bits(0, stored, LANES);
+    const M lower_out = OP(mask)(bits), upper_out = OP(mask)(bits << half);
+    const ptrdiff_t start = -gc_smaller(a->above, 0) * a->in_row;
+    const real *p = (const real *)a->in + start, *q = (const real *)b->in + start - half;
+    real *to = (real *)a->out, *to2 = b->out;
+    const real *residual = a->residual, *residual2 = b->residual;
+    V a0 = bias, a1 = bias, a2;
+    const ptrdiff_t steps = a->out_height + 2, inside = gc_smaller(steps, a->height + a->above);
+    for (ptrdiff_t i = 0; i < steps; i++) {
+        if (i >= a->above && i < inside) {
+            V x[3];
+            GC_UNROLL(3)
+            for (int s = 0; s < 3; s++)
+                x[s] = OP(load_mask)(p + s, lower_in[s]) + OP(load_mask)(q + s, upper_in[s]);
+            p += a->in_row;
+            q += a->in_row;
+            a2 = bias;
+            GC_UNROLL(3)
+            for (int s = 0; s < 3; s++) {
+                a0 = OP(fma)(x[s], w[6 + s], a0);
+                a1 = OP(fma)(x[s], w[3 + s], a1);
+                a2 = OP(fma)(x[s], w[s], a2);
+            }
+        } else {
+            a0 += zero[2];
+            a1 += zero[1];
+            a2 = bias + zero[0];
+        }
+        if (i >= 2) {
+            V y = a0;
+            if (residual) {
+                y +=
+                    OP(load_mask)(residual, lower_out) + OP(load_mask)(residual2 - half, upper_out);
+                residual += a->residual_row;
+                residual2 += a->residual_row;
+            }
+            if (a->clamp) y = OP(min)(high, OP(max)(low, y));
+            OP(store_first)(to, y, stored);
+            OP(store_first)(to2, OP(high)(y), stored);
+            to += a->out_row;
+            to2 += a->out_row;
+        }
+        a0 = a1;
+        a1 = a2;
+    }
+}
