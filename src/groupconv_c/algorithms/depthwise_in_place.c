@@ -7,6 +7,7 @@
  * end with it, so that only rows narrower than a vector are stored in part. Rows a dilation apart form a
  * class; its rows share loads.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +44,7 @@ typedef struct in_place {
     tile *tiles;          /* of all bands */
     ptrdiff_t *band_tile; /* the first tile of each band */
     gc_depthwise_rows_fn *const *kernels;
-    int clamp;
+    int activate; /* after the microkernel, which clamps only */
     double low, high;
 } in_place;
 
@@ -57,14 +58,11 @@ static int rows_in_memory(const gc_plan *plan) {
 
 static const char *refuse(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
-    double low, high;
     if (p->op == GC_GRAD_WEIGHT) return "it does not compute weight gradients";
     if (p->in_per_group != 1) return "it needs one input channel per group";
     if (p->padding_mode != GC_ZEROS) return "it needs padding with zeros";
     if (!rows_in_memory(plan) || !gc_output_is_rows(plan) || !gc_residual_is_rows(plan))
         return "it needs contiguous rows of float32 or float64";
-    if (!gc_activation_clamp(p->activation, &low, &high))
-        return "its activations are relu and relu6";
     if (p->kernel[1] > GC_DEPTHWISE_KERNEL_ROWS || p->kernel[2] > most_columns)
         return "it needs a kernel of at most 7 rows and 32 columns";
     if (p->op == GC_CONV_TRANSPOSE)
@@ -227,7 +225,8 @@ static gc_status create(gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     in_place *s = plan->state = calloc(1, sizeof *s);
     if (s == NULL) return GC_ERROR_MEMORY;
-    s->clamp = gc_activation_clamp(p->activation, &s->low, &s->high);
+    s->activate = !gc_activation_clamp(p->activation, &s->low, &s->high);
+    if (s->activate) s->low = -INFINITY;
     gc_weights_create(&s->weights, plan);
     orient(plan, s);
     s->rolling = can_roll(p);
@@ -314,6 +313,26 @@ static ptrdiff_t fetched_bytes(const gc_plan *plan) {
     return fits && bytes <= most_fetched ? bytes : 0;
 }
 
+/* The rest of the activation, for a unit's results where they are. */
+static void activate(const gc_run *run, const cursor *at, char *slice) {
+    const gc_problem *p = &run->plan->problem;
+    const in_place *s = run->plan->state;
+    const ptrdiff_t size = run->plan->storage_size, rows = p->out_size[1];
+    const ptrdiff_t first = gc_cut(rows, s->bands, at->band),
+                    last = gc_cut(rows, s->bands, at->band + 1);
+    char *const results = slice + first * p->out_size[2] * size;
+    const gc_finish f = {
+        .from = results,
+        .to = results,
+        .to_stride = size,
+        .n = (last - first) * p->out_size[2],
+        .dtype = p->dtype,
+        .activation = p->activation,
+        .parameter = p->activation_parameter,
+    };
+    run->plan->kernels->finish(&f);
+}
+
 static void bind_rolling(const gc_run *run, const cursor *at, gc_rolling *a) {
     const gc_problem *p = &run->plan->problem;
     const in_place *s = run->plan->state;
@@ -347,30 +366,33 @@ static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         .weight_column = s->weight_step[2],
         .ncolumns = s->ncolumns,
         .columns = s->columns,
-        .clamp = p->activation != GC_IDENTITY,
+        .clamp = p->activation != GC_IDENTITY && !s->activate,
         .low = s->low,
         .high = s->high,
     };
     gc_rolling next = a;
-    cursor at = cursor_at(plan, first);
+    cursor at = cursor_at(plan, first), after = at;
     bind_rolling(run, &at, &a);
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const int more = unit + 1 < last;
+        const int more = unit + 1 < last, pair = more && s->narrow && s->bands == 1;
         if (more) {
-            advance(plan, &at);
-            bind_rolling(run, &at, &next);
+            advance(plan, &after);
+            bind_rolling(run, &after, &next);
         }
-        if (more && s->narrow && s->bands == 1) {
+        if (pair) {
             plan->kernels->rolling3x3_pair(&a, &next);
-            if (++unit + 1 < last) {
-                advance(plan, &at);
-                bind_rolling(run, &at, &a);
-            }
-            continue;
+        } else {
+            if (more && next.in != a.in) gc_prefetch(next.in, fetch);
+            plan->kernels->rolling3x3(&a);
         }
-        if (more && next.in != a.in) gc_prefetch(next.in, fetch);
-        plan->kernels->rolling3x3(&a);
+        if (s->activate) activate(run, &at, place_of(run, &at).out);
+        if (pair && s->activate) activate(run, &after, place_of(run, &after).out);
+        if (pair && ++unit + 1 < last) {
+            advance(plan, &after);
+            bind_rolling(run, &after, &next);
+        }
         a = next;
+        at = after;
     }
 }
 
@@ -412,7 +434,7 @@ static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t fi
         .weight_column = s->weight_step[2],
         .dilation = p->dilation[2],
         .taps = (int)p->kernel[2],
-        .clamp = p->activation != GC_IDENTITY,
+        .clamp = p->activation != GC_IDENTITY && !s->activate,
         .low = s->low,
         .high = s->high,
     };
@@ -421,6 +443,7 @@ static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t fi
         const place here = place_of(run, &at);
         const ptrdiff_t begin = s->band_tile[at.band], end = s->band_tile[at.band + 1];
         const int all = list_slabs(plan, &at, list);
+        const cursor now = at;
         advance(plan, &at);
         const char *const next = (const char *)run->arrays->input + at.n * p->input_strides[0] +
                                  at.g * p->input_strides[1];
@@ -442,6 +465,7 @@ static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t fi
             a.whole = t->whole;
             s->kernels[t->few](&a);
         }
+        if (s->activate) activate(run, &now, here.out);
     }
 }
 
