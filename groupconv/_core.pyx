@@ -26,6 +26,7 @@ cdef extern from "groupconv.h" nogil:
         gc_activation activation
         double activation_parameter
         int has_residual
+        int weights_ahead
         int ndim
         ptrdiff_t batch, groups, in_per_group, out_per_group
         ptrdiff_t in_size[3]
@@ -200,6 +201,7 @@ cdef class Plan:
         p.activation = ACTIVATIONS.index(problem.activation)
         p.activation_parameter = problem.activation_parameter or 0.0
         p.has_residual = problem.has_residual
+        p.weights_ahead = problem.weights_ahead
         p.ndim = problem.ndim
         p.batch, p.groups = problem.batch, problem.groups
         p.in_per_group, p.out_per_group = problem.in_per_group, problem.out_per_group

@@ -147,7 +147,14 @@ class Layer(Described):
         if found is None:
             arguments, weight = self._arguments, operands.weight
             problem = forward_problem(
-                arguments, input, weight, operands.bias, residual, out, output_size
+                arguments,
+                input,
+                weight,
+                operands.bias,
+                residual,
+                out,
+                output_size,
+                weights_ahead=True,
             )
             call = Call(problem, weight.dtype, len(input.shape) == arguments.ndim + 2)
             prepared = weight if call.empty else operands.prepare(call.plan)

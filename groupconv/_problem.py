@@ -36,7 +36,8 @@ class Problem:
     """One convolution without data: sizes, strides in bytes, and what is fused into it.
 
     Arrays always carry a batch axis here. The weight slot of ``grad_weight`` holds the gradient of
-    the output, and its output slot the gradient of the weight.
+    the output, and its output slot the gradient of the weight. `weights_ahead` tells whether the
+    weights are prepared ahead of calls, as layers do, or in each call.
     """
 
     op: str
@@ -62,6 +63,7 @@ class Problem:
     weight_strides: tuple[int, ...]
     output_strides: tuple[int, ...]
     residual_strides: tuple[int, ...]
+    weights_ahead: bool = False
 
 
 @functools.lru_cache(maxsize=64)
@@ -171,6 +173,8 @@ def forward_problem(
     residual: Laid | None = None,
     out: Laid | None = None,
     output_size: object = None,
+    *,
+    weights_ahead: bool = False,
 ) -> Problem:
     """State a forward or transposed convolution of these arrays.
 
@@ -182,6 +186,8 @@ def forward_problem(
         What the caller gave; only shape, strides and dtype are looked at.
     output_size : tuple of int, optional
         Wanted size of a transposed convolution.
+    weights_ahead : bool, optional
+        Whether the weights are prepared ahead of calls.
 
     Raises
     ------
@@ -227,6 +233,7 @@ def forward_problem(
         weight_strides=weight.strides,
         output_strides=_output_strides(out, shape, input, dtype.itemsize),
         residual_strides=() if residual is None else _with_batch(residual, len(shape)),
+        weights_ahead=weights_ahead,
     )
 
 

@@ -62,6 +62,7 @@ typedef struct gc_problem {
     gc_activation activation;
     double activation_parameter;
     int has_residual;
+    int weights_ahead; /* gc_arrays.prepared is given, so that preparing weights costs a call nothing */
     int ndim;
     ptrdiff_t batch, groups;
     ptrdiff_t in_per_group, out_per_group;
@@ -95,7 +96,7 @@ double gc_plan_macs(const gc_plan *plan);
 /* Threads worth using of those offered: small problems stay serial. */
 int gc_plan_threads(const gc_plan *plan, int offered);
 size_t gc_plan_workspace_size(const gc_plan *plan, int threads);
-/* Predicted seconds on one thread. */
+/* Predicted seconds on one thread, with preparing the weights unless problem.weights_ahead. */
 double gc_plan_predicted_seconds(const gc_plan *plan);
 /* Largest over mean work per thread. */
 double gc_plan_balance(const gc_plan *plan, int threads);

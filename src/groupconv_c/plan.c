@@ -24,7 +24,7 @@ static void reset(gc_plan *plan) {
     plan->state = NULL;
     plan->units = plan->combine_units = plan->prepare_units = 0;
     plan->prepared_size = plan->shared_size = plan->scratch_size = plan->prepared_key = 0;
-    plan->seconds = 0;
+    plan->seconds = plan->prepare_seconds = 0;
 }
 
 static gc_status try_algorithm(gc_plan *plan, const gc_algorithm *algorithm) {
@@ -42,19 +42,25 @@ static int belongs(const gc_algorithm *algorithm, const char *family) {
            (algorithm->name[n] == '\0' || algorithm->name[n] == '_');
 }
 
+/* Predicted seconds of one image: what decides must not know the batch. */
+static double cost_of(const gc_plan *plan) {
+    const double images = (double)gc_max(plan->problem.batch, 1);
+    return plan->seconds / images + (plan->problem.weights_ahead ? 0 : plan->prepare_seconds);
+}
+
 /* The accepted algorithm of a family (NULL: of all) of smallest predicted time; of equals the earlier
  * in the list. No algorithm is left when none accepts. */
 static gc_status choose(gc_plan *plan, const char *family) {
     const gc_algorithm *best = NULL;
-    double best_seconds = 0;
+    double best_cost = 0;
     for (int i = 0; i < gc_algorithm_count; i++) {
         if (family && !belongs(gc_algorithms[i], family)) continue;
         if (gc_algorithms[i]->refuse(plan)) continue;
         const gc_status status = try_algorithm(plan, gc_algorithms[i]);
         if (status != GC_OK) return status;
-        if (best == NULL || plan->seconds < best_seconds) {
+        if (best == NULL || cost_of(plan) < best_cost) {
             best = gc_algorithms[i];
-            best_seconds = plan->seconds;
+            best_cost = cost_of(plan);
         }
     }
     return plan->algorithm == best ? GC_OK : try_algorithm(plan, best);
@@ -115,7 +121,9 @@ void gc_plan_destroy(gc_plan *plan) {
 const char *gc_plan_algorithm(const gc_plan *plan) { return plan->algorithm->name; }
 const char *gc_plan_isa(const gc_plan *plan) { return plan->kernels->isa; }
 double gc_plan_macs(const gc_plan *plan) { return gc_problem_macs(&plan->problem); }
-double gc_plan_predicted_seconds(const gc_plan *plan) { return plan->seconds; }
+double gc_plan_predicted_seconds(const gc_plan *plan) {
+    return plan->seconds + (plan->problem.weights_ahead ? 0 : plan->prepare_seconds);
+}
 size_t gc_plan_prepared_size(const gc_plan *plan) { return plan->prepared_size; }
 size_t gc_plan_prepared_key(const gc_plan *plan) { return plan->prepared_key; }
 
@@ -159,7 +167,7 @@ size_t gc_plan_describe(const gc_plan *plan, char *text, size_t size) {
                           "workspace   %zu bytes per thread, %zu shared, %zu of prepared weights\n"
                           "work        %.6g MACs in %td units\npredicted   %.4g ms on one thread\n",
                           plan->scratch_size, plan->shared_size, plan->prepared_size,
-                          gc_plan_macs(plan), plan->units, plan->seconds * 1e3);
+                          gc_plan_macs(plan), plan->units, gc_plan_predicted_seconds(plan) * 1e3);
     gc_plan probe = *plan;
     probe.state = NULL;
     for (int i = 0; i < gc_algorithm_count; i++) {
@@ -171,7 +179,7 @@ size_t gc_plan_describe(const gc_plan *plan, char *text, size_t size) {
         } else {
             probe.algorithm = NULL;
             if (try_algorithm(&probe, gc_algorithms[i]) != GC_OK) continue;
-            snprintf(why, sizeof why, "predicted %.4g ms", probe.seconds * 1e3);
+            snprintf(why, sizeof why, "predicted %.4g ms", gc_plan_predicted_seconds(&probe) * 1e3);
             reset(&probe);
         }
         n += (size_t)snprintf(text ? text + gc_min((ptrdiff_t)n, (ptrdiff_t)size) : NULL,

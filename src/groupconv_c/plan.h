@@ -48,7 +48,8 @@ struct gc_plan {
     ptrdiff_t units, combine_units, prepare_units;
     size_t prepared_size, shared_size, scratch_size;
     size_t prepared_key;
-    double seconds; /* predicted, one thread */
+    double seconds;         /* predicted, one thread */
+    double prepare_seconds; /* predicted, of preparing the weights */
 };
 
 typedef struct gc_candidate {

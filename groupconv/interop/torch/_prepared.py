@@ -76,7 +76,9 @@ class Prepared:
         return result
 
     def _lay(self, x: Array, r: Array | None) -> _Laid:
-        problem = forward_problem(self._arguments, x, self._weight, self._bias, r)
+        problem = forward_problem(
+            self._arguments, x, self._weight, self._bias, r, weights_ahead=True
+        )
         batched = x.ndim == problem.ndim + 2
         call = Call(problem, x.dtype, batched)
         shape = (problem.batch, problem.groups * problem.out_per_group, *problem.out_size)

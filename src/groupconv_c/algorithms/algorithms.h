@@ -21,4 +21,10 @@ enum { GC_KEY_CONVERTED = 1, GC_KEY_WINOGRAD, GC_KEY_LANE_RUNS = 16, GC_KEY_LANE
 /* Seconds of a cycle in predictions; only ratios decide. */
 #define GC_CYCLE (1 / 3.0e9)
 
+/* Seconds to prepare weights at so many cycles for each of what they become. */
+static inline double gc_prepare_seconds(const gc_plan *plan, double cycles) {
+    const double weights = (double)plan->prepared_size / (double)plan->kernels->real_size;
+    return weights * cycles * GC_CYCLE;
+}
+
 #endif

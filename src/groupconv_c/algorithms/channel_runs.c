@@ -183,6 +183,7 @@ static gc_status create(gc_plan *plan) {
     plan->prepare_units = s->vectors;
     plan->prepared_key = GC_KEY_LANE_RUNS;
     plan->seconds = predict(plan, s);
+    plan->prepare_seconds = gc_prepare_seconds(plan, 3.2);
     return GC_OK;
 }
 

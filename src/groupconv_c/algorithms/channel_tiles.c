@@ -158,8 +158,7 @@ static double predict(const gc_plan *plan, const tiles *s) {
 
 static size_t packed_bytes(const gc_plan *plan, const tiles *s) {
     if (s->in_place) return 0;
-    const ptrdiff_t reals = plan->problem.kernel[0] * s->slice + plan->kernels->lanes; /* a spill */
-    return gc_round_up((size_t)reals * plan->kernels->real_size, 64);
+    return gc_round_up((size_t)(plan->problem.kernel[0] * s->slice) * plan->kernels->real_size, 64);
 }
 
 static gc_status create(gc_plan *plan) {
@@ -191,6 +190,7 @@ static gc_status create(gc_plan *plan) {
     plan->prepare_units = p->groups * s->vectors;
     plan->prepared_key = GC_KEY_LANE_TILES;
     plan->seconds = predict(plan, s);
+    plan->prepare_seconds = gc_prepare_seconds(plan, 3.2);
     return GC_OK;
 }
 

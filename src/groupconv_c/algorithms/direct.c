@@ -138,6 +138,7 @@ static gc_status create(gc_plan *plan) {
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
     plan->seconds = predict(plan, s, cycles_per_tap);
+    plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
     return GC_OK;
 }
 

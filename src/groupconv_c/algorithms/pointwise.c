@@ -122,6 +122,7 @@ static gc_status create(gc_plan *plan) {
                                              (double)kernels->real_size);
     const double each = cycles * (double)p->in_per_group + copies + stores + weights;
     plan->seconds = ((double)(p->batch * p->groups) * each + gc_strided_cycles(plan)) * GC_CYCLE;
+    plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
     return GC_OK;
 }
 

@@ -12,8 +12,8 @@ typedef struct gc_weights {
     ptrdiff_t k_bytes, c_bytes, group_bytes; /* of the caller's array */
 } gc_weights;
 
-/* Weights are rarely in a cache when a layer's turn comes: cycles until so many bytes are there. */
-static inline double gc_weights_cycles(double bytes) { return bytes / 2.5; }
+/* Weights are rarely in a near cache when a layer's turn comes: cycles until so many bytes are there. */
+static inline double gc_weights_cycles(double bytes) { return bytes / 6; }
 
 void gc_weights_create(gc_weights *weights, const gc_plan *plan);
 /* Has them converted even where they could be read in place. */

@@ -27,13 +27,6 @@ enum {
 
 static const gc_winograd_kind kinds[GC_WINOGRAD_KINDS] = {{4, 3, 6}, {2, 5, 6}, {2, 3, 4}};
 
-/* G of the kernel's transform: row j holds the powers of point j over the product of its distances to
- * the other points; the last row belongs to infinity. */
-static const double scale6[5] = {1 / 4.0, -1 / 6.0, -1 / 6.0, 1 / 24.0, 1 / 24.0};
-static const double point6[5] = {0, 1, -1, 2, -2};
-static const double scale4[3] = {1, 0.5, 0.5};
-static const double point4[3] = {0, 1, -1};
-
 typedef struct winograd {
     gc_winograd_kind kind;
     int which;
@@ -151,13 +144,23 @@ static double predict(const gc_plan *plan, const winograd *s) {
     const double products = window * icg * s->cycles_per_channel_pair + window * ocg * v / 2;
     const double weights = gc_weights_cycles(window * icg * ocg * (double)plan->kernels->real_size);
     const double flat = (double)(s->planes.extent[1] * s->planes.pitch) / plan->kernels->lanes;
-    const double spill = plan->kernels->registers < 32 ? 1.5 : 1;
-    const double transforms = (icg * (flat + 0.5) * 6.5 + ocg * v * 7.5) * window * spill;
+    const double element = s->kind.window == 6 ? 1 : 0.6; /* of a transform */
+    const double transforms = (icg * (flat + 0.5) * 6.5 + ocg * v * 7.5) * window * element;
     const double pack = icg * flat * (double)s->planes.nplanes * 2.5;
     const double finish = ocg * v * s->kind.outputs * (s->kind.outputs * 3 + 10);
     const double cycles =
         (double)s->boxes * (products + transforms + pack + finish) * 1.25 + weights;
     return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
+}
+
+/* Each weight is moved into a vector by itself; what they become is written once. */
+static double predict_prepare(const gc_plan *plan, const winograd *s) {
+    const gc_problem *p = &plan->problem;
+    const double taps = s->kind.taps * s->kind.taps, window = s->kind.window * s->kind.window;
+    const double pairs = (double)(p->groups * p->in_per_group * p->out_per_group);
+    const double transform = 3 * window * s->kind.taps / plan->kernels->lanes;
+    const double bytes = window * (double)plan->kernels->real_size;
+    return pairs * (2 * taps + transform + bytes / 3) * GC_CYCLE;
 }
 
 static gc_status create_kind(gc_plan *plan, int which) {
@@ -202,19 +205,8 @@ static gc_status create_kind(gc_plan *plan, int which) {
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_key = (size_t)(GC_KEY_WINOGRAD + which);
     plan->seconds = predict(plan, s);
+    plan->prepare_seconds = predict_prepare(plan, s);
     return GC_OK;
-}
-
-static void kernel_matrix(const gc_winograd_kind *kind, double g[most_window][5]) {
-    const double *scale = kind->window == 6 ? scale6 : scale4;
-    const double *point = kind->window == 6 ? point6 : point4;
-    for (int i = 0; i < kind->window; i++) {
-        double power = i < kind->window - 1 ? scale[i] : 0;
-        for (int r = 0; r < kind->taps; r++) {
-            g[i][r] = i < kind->window - 1 ? power : r == kind->taps - 1;
-            if (i < kind->window - 1) power *= point[i];
-        }
-    }
 }
 
 static double read_real(const char *from, ptrdiff_t i, size_t size) {
@@ -226,38 +218,20 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
                     ptrdiff_t last) {
     const gc_problem *p = &plan->problem;
     const winograd *s = plan->state;
-    const size_t size = plan->kernels->real_size;
-    const int n = s->kind.window, r = s->kind.taps;
-    double g[most_window][5];
-    kernel_matrix(&s->kind, g);
-    char *raw = (char *)prepared + (size_t)transformed_weights(p, s) * size;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, icg = p->in_per_group;
+    const ptrdiff_t window = s->kind.window * s->kind.window;
+    char *raw = (char *)prepared + transformed_weights(p, s) * size;
     gc_weights_prepare(&s->raw, plan, weight, raw, first, last);
+    gc_winograd_weights a = {
+        .channels = icg,
+        .step = p->out_per_group * icg,
+        .mirror = p->op == GC_CONV_TRANSPOSE,
+    };
     for (ptrdiff_t row = first; row < last; row++) {
         const ptrdiff_t group = row / p->out_per_group, k = row % p->out_per_group;
-        for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
-            const char *w = raw + (row * s->raw.per_k + c * r * r) * (ptrdiff_t)size;
-            double half[most_window][5];
-            for (int i = 0; i < n; i++)
-                for (int b = 0; b < r; b++) {
-                    half[i][b] = 0;
-                    for (int a = 0; a < r; a++) {
-                        const int at =
-                            p->op == GC_CONV_TRANSPOSE ? (r - 1 - a) * r + r - 1 - b : a * r + b;
-                        half[i][b] += g[i][a] * read_real(w, at, size);
-                    }
-                }
-            for (int i = 0; i < n; i++)
-                for (int j = 0; j < n; j++) {
-                    double sum = 0;
-                    for (int b = 0; b < r; b++) sum += half[i][b] * g[j][b];
-                    const ptrdiff_t to =
-                        ((group * n * n + i * n + j) * p->out_per_group + k) * p->in_per_group + c;
-                    if (size == 4)
-                        ((float *)prepared)[to] = (float)sum;
-                    else
-                        ((double *)prepared)[to] = sum;
-                }
-        }
+        a.from = raw + row * s->raw.per_k * size;
+        a.to = (char *)prepared + (group * window * p->out_per_group + k) * icg * size;
+        plan->kernels->winograd_weights[s->which](&a);
     }
 }
 

@@ -36,6 +36,7 @@ static const gc_kernels OP(table) = {
     .rolling3x3_pair = OP(rolling3x3_pair),
     .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},
     .tap_dot = {TAP_DOT_ENTRIES(1), TAP_DOT_ENTRIES(2), TAP_DOT_ENTRIES(3), TAP_DOT_ENTRIES(4)},
+    .winograd_weights = {OP(winograd_weights63), OP(winograd_weights65), OP(winograd_weights43)},
     .winograd_input = {OP(winograd_input4), OP(winograd_input6)},
     .winograd_output = {OP(winograd_output46), OP(winograd_output26), OP(winograd_output24)},
     .lane_pack = OP(lane_pack),

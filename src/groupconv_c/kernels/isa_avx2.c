@@ -50,9 +50,6 @@ GC_INLINE void f32_store_first(float *p, f32_v v, ptrdiff_t n) {
     }
     if (n & 1) _mm_store_ss(p, x);
 }
-GC_INLINE void f32_merge(float *p, f32_v v, f32_m m) {
-    f32_store(p, _mm256_blendv_ps(f32_load(p), v, _mm256_castsi256_ps(m)));
-}
 GC_INLINE void f32_store_lanes(float *p, f32_v v, gc_lanes l) {
     if (l.count < f32_lanes) {
         const __m128i index = _mm_loadl_epi64((const __m128i *)gc_left_pack[l.bits]);
@@ -122,9 +119,6 @@ GC_INLINE f64_m f64_mask(uint32_t bits) {
 GC_INLINE f64_v f64_load_mask(const double *p, f64_m m) { return _mm256_maskload_pd(p, m); }
 GC_INLINE void f64_store_first(double *p, f64_v v, ptrdiff_t n) {
     f32_store_first((float *)p, _mm256_castpd_ps(v), 2 * n);
-}
-GC_INLINE void f64_merge(double *p, f64_v v, f64_m m) {
-    f64_store(p, _mm256_blendv_pd(f64_load(p), v, _mm256_castsi256_pd(m)));
 }
 GC_INLINE f64_v f64_high(f64_v v) { return _mm256_permute2f128_pd(v, v, 0x81); }
 /* A double moves as a pair of floats: lane bits abcd become aabbccdd. */

@@ -33,7 +33,6 @@ GC_INLINE f32_v f32_load_mask(const float *p, f32_m m) { return _mm512_maskz_loa
 GC_INLINE void f32_store_first(float *p, f32_v v, ptrdiff_t n) {
     _mm512_mask_storeu_ps(p, (f32_m)((1u << n) - 1), v);
 }
-GC_INLINE void f32_merge(float *p, f32_v v, f32_m m) { _mm512_mask_storeu_ps(p, m, v); }
 GC_INLINE f32_v f32_high(f32_v v) { return _mm512_shuffle_f32x4(v, v, 0xee); }
 GC_INLINE void f32_store_lanes(float *p, f32_v v, gc_lanes l) {
     _mm512_mask_storeu_ps(p, (f32_m)((1u << l.count) - 1),
@@ -98,7 +97,6 @@ GC_INLINE f64_v f64_load_mask(const double *p, f64_m m) { return _mm512_maskz_lo
 GC_INLINE void f64_store_first(double *p, f64_v v, ptrdiff_t n) {
     _mm512_mask_storeu_pd(p, (f64_m)((1u << n) - 1), v);
 }
-GC_INLINE void f64_merge(double *p, f64_v v, f64_m m) { _mm512_mask_storeu_pd(p, m, v); }
 GC_INLINE f64_v f64_high(f64_v v) { return _mm512_shuffle_f64x2(v, v, 0xee); }
 GC_INLINE void f64_store_lanes(double *p, f64_v v, gc_lanes l) {
     _mm512_mask_storeu_pd(p, (f64_m)((1u << l.count) - 1),

@@ -36,10 +36,6 @@ enum { f32_lanes = 4, f64_lanes = 2, vector_registers = 16 };
         for (int i = 0; i < n; i++)                                                        \
             if (i < count) p[i] = v[i];                                                    \
     }                                                                                      \
-    GC_INLINE void R##_merge(real *p, R##_v v, R##_m m) {                                  \
-        for (int i = 0; i < n; i++)                                                        \
-            if (m >> i & 1) p[i] = v[i];                                                   \
-    }                                                                                      \
     GC_INLINE void R##_store_lanes(real *p, R##_v v, gc_lanes l) {                         \
         if (l.count == n) {                                                                \
             R##_store(p, v);                                                               \

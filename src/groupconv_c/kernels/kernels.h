@@ -169,6 +169,16 @@ typedef struct gc_tap_dot {
 
 typedef void gc_tap_dot_fn(const gc_tap_dot *);
 
+/* winograd_weights[kind]: the kernels of one output channel over `channels` input channels, taps x taps
+ * reals each, one after the other; `mirror` turns them by half a turn. Element e of the transformed kernel
+ * of channel c goes to to[e*step + c]. */
+typedef struct gc_winograd_weights {
+    const void *from;
+    void *to;
+    ptrdiff_t channels, step;
+    int mirror;
+} gc_winograd_weights;
+
 /* winograd_input[window == 6 ? 1 : 0]: one channel. Element (i, j) of the windows of vector v of flat
  * tiles is planes[offsets[i*window + j] + v*lanes]; the transformed ones go, only the chosen lanes, side
  * by side, to out[(i*window + j)*out_step ..]. */
@@ -298,6 +308,7 @@ typedef struct gc_kernels {
     void (*rolling3x3_pair)(const gc_rolling *, const gc_rolling *);
     int max_tb[GC_MAX_DOT_KB];
     gc_tap_dot_fn *tap_dot[GC_MAX_DOT_KB][GC_MAX_DOT_TB];
+    void (*winograd_weights[GC_WINOGRAD_KINDS])(const gc_winograd_weights *);
     void (*winograd_input[2])(const gc_winograd_input *);
     int (*winograd_output[GC_WINOGRAD_KINDS])(const gc_winograd_output *);
     void (*lane_pack)(const gc_lane_pack *);

@@ -53,92 +53,6 @@ static void OP(load_row)(void *restrict to_, const void *restrict from_, ptrdiff
     for (ptrdiff_t i = 0; i < n; i++) memcpy(to + i, from + i * stride, sizeof(real));
 }
 
-/* Rows go from start to end, as memory likes it; only vectors at the edges are masked, and the masks are
- * made once. Vectors whole .. wholes - 1 of a row lie inside the source. */
-typedef struct OP(row_edges) {
-    ptrdiff_t vectors, whole, wholes;
-} OP(row_edges);
-
-GC_INLINE OP(row_edges)
-    OP(find_edges)(ptrdiff_t first, ptrdiff_t last, ptrdiff_t n, ptrdiff_t width) {
-    OP(row_edges) e = {(n + LANES - 1) / LANES, 0, 0};
-    if (first > 0) e.whole = (first + width - 1) / width;
-    e.wholes = gc_larger(gc_smaller(last / width, n / LANES), e.whole);
-    e.whole = gc_smaller(e.whole, e.vectors);
-    e.wholes = gc_smaller(e.wholes, e.vectors);
-    return e;
-}
-
-GC_INLINE void OP(pack_contiguous_edge)(real *to, const real *from, const gc_rows *a, ptrdiff_t v) {
-    const ptrdiff_t i = v * LANES;
-    const M in = OP(mask)(gc_window_bits(a->first - i, a->last - i, LANES));
-    const M out = OP(mask)(gc_window_bits(0, a->n - i, LANES));
-    OP(merge)(to + i, OP(load_mask)(from + i, in), out);
-}
-
-static void OP(pack_contiguous)(const gc_rows *a) {
-    const OP(row_edges) e = OP(find_edges)(a->first, a->last, a->n, LANES);
-    const real *from =
-        (const real *)a->from - a->first; /* lane l of vector v is from[v*LANES + l] */
-    real *to = a->to[0];
-    for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch) {
-        for (ptrdiff_t v = 0; v < e.whole; v++) OP(pack_contiguous_edge)(to, from, a, v);
-        for (ptrdiff_t v = e.whole; v < e.wholes; v++)
-            OP(store)(to + v * LANES, OP(load)(from + v * LANES));
-        for (ptrdiff_t v = e.wholes; v < e.vectors; v++) OP(pack_contiguous_edge)(to, from, a, v);
-        from = (const real *)((const char *)from + a->from_row);
-    }
-}
-
-static void OP(pack_rows)(const gc_rows *a) {
-    const char *from = a->from;
-    real *to = a->to[0];
-    if (a->stride == (ptrdiff_t)sizeof(real) && (a->dtype == GC_F32 || a->dtype == GC_F64)) {
-        OP(pack_contiguous)(a);
-        return;
-    }
-    for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch, from += a->from_row) {
-        for (ptrdiff_t i = 0; i < a->first; i++) to[i] = 0;
-        OP(load_row)(to + a->first, from, a->stride, a->last - a->first, a->dtype);
-        for (ptrdiff_t i = a->last; i < a->n; i++) to[i] = 0;
-    }
-}
-
-#define PACK_BY(N)                                                                                 \
-    GC_INLINE void OP(pack_by_##N)(const gc_rows *a, const real *from, ptrdiff_t j, ptrdiff_t v,   \
-                                   const int EDGE) {                                               \
-        const ptrdiff_t i = v * LANES;                                                             \
-        const M out = OP(mask)(gc_window_bits(0, a->n - i, LANES));                                \
-        V x[N];                                                                                    \
-        GC_UNROLL(4)                                                                               \
-        for (int p = 0; p < N; p++) {                                                              \
-            const ptrdiff_t at = N * i + p * LANES;                                                \
-            x[p] =                                                                                 \
-                EDGE ? OP(load_mask)(from + at,                                                    \
-                                     OP(mask)(gc_window_bits(a->first - at, a->last - at, LANES))) \
-                     : OP(load)(from + at);                                                        \
-        }                                                                                          \
-        OP(split_##N)(x);                                                                          \
-        GC_UNROLL(4)                                                                               \
-        for (int p = 0; p < N; p++) {                                                              \
-            real *to = (real *)a->to[p] + j * a->pitch + i;                                        \
-            if (EDGE)                                                                              \
-                OP(merge)(to, x[p], out);                                                          \
-            else                                                                                   \
-                OP(store)(to, x[p]);                                                               \
-        }                                                                                          \
-    }                                                                                              \
-    static void OP(pack_rows_by_##N)(const gc_rows *a) {                                           \
-        const OP(row_edges) e = OP(find_edges)(a->first, a->last, a->n, N * LANES);                \
-        const real *from = a->from;                                                                \
-        for (ptrdiff_t j = 0; j < a->rows; j++) {                                                  \
-            for (ptrdiff_t v = 0; v < e.whole; v++) OP(pack_by_##N)(a, from, j, v, 1);             \
-            for (ptrdiff_t v = e.whole; v < e.wholes; v++) OP(pack_by_##N)(a, from, j, v, 0);      \
-            for (ptrdiff_t v = e.wholes; v < e.vectors; v++) OP(pack_by_##N)(a, from, j, v, 1);    \
-            from = (const real *)((const char *)from + a->from_row);                               \
-        }                                                                                          \
-    }
-
 /* Elements of n vectors by their residue modulo n. */
 GC_INLINE void OP(split_2)(V *x) {
     const V even = OP(even)(x[0], x[1]);
@@ -155,6 +69,101 @@ GC_INLINE void OP(split_4)(V *x) {
     x[3] = OP(odd)(odd0, odd1);
 }
 
+GC_INLINE void OP(split_1)(V *x) { (void)x; }
+
+/* Rows are packed from start to end, as memory likes it, a vector of each phase at a time. Vectors whole ..
+ * wholes - 1 of a row lie inside the source; the others are its edges, whose masks are made once where they
+ * are few. A row's last vector is stored whole where the next rows are written over what spills; nothing
+ * behind the last row is touched. */
+enum { OP(most_edges) = 4 };
+
+typedef struct OP(row_edges) {
+    ptrdiff_t vectors, whole, wholes;
+} OP(row_edges);
+
+GC_INLINE OP(row_edges)
+    OP(find_edges)(ptrdiff_t first, ptrdiff_t last, ptrdiff_t n, ptrdiff_t width) {
+    OP(row_edges) e = {(n + LANES - 1) / LANES, 0, 0};
+    if (first > 0) e.whole = (first + width - 1) / width;
+    e.wholes = gc_larger(gc_smaller(last / width, n / LANES), e.whole);
+    e.whole = gc_smaller(e.whole, e.vectors);
+    e.wholes = gc_smaller(e.wholes, e.vectors);
+    return e;
+}
+
+#define PACK_BY(N)                                                                               \
+    GC_INLINE void OP(edge_masks_##N)(const gc_rows *a, ptrdiff_t v, M *masks) {                 \
+        GC_UNROLL(4)                                                                             \
+        for (int p = 0; p < N; p++) {                                                            \
+            const ptrdiff_t at = (N * v + p) * LANES;                                            \
+            masks[p] = OP(mask)(gc_window_bits(a->first - at, a->last - at, LANES));             \
+        }                                                                                        \
+    }                                                                                            \
+    /* masks NULL: all lanes are inside. left: elements from here to the end of the rows. */       \
+    GC_INLINE void OP(pack_vector_##N)(real *const *to, const real *from, ptrdiff_t v,           \
+                                       const M *masks, ptrdiff_t left) {                         \
+        V x[N];                                                                                  \
+        GC_UNROLL(4)                                                                             \
+        for (int p = 0; p < N; p++) {                                                            \
+            const real *at = from + (N * v + p) * LANES;                                         \
+            x[p] = masks ? OP(load_mask)(at, masks[p]) : OP(load)(at);                           \
+        }                                                                                        \
+        OP(split_##N)(x);                                                                        \
+        GC_UNROLL(4)                                                                             \
+        for (int p = 0; p < N; p++) {                                                            \
+            if (left >= LANES)                                                                   \
+                OP(store)(to[p] + v * LANES, x[p]);                                              \
+            else                                                                                 \
+                OP(store_first)(to[p] + v * LANES, x[p], left);                                  \
+        }                                                                                        \
+    }                                                                                            \
+    GC_INLINE void OP(pack_planes_##N)(const gc_rows *a, const real *from) {                     \
+        const OP(row_edges) e = OP(find_edges)(a->first, a->last, a->n, N * LANES);              \
+        const ptrdiff_t edges = e.whole + e.vectors - e.wholes;                                  \
+        M masks[OP(most_edges)][N], here[N];                                                     \
+        for (ptrdiff_t i = 0; i < edges && edges <= OP(most_edges); i++)                         \
+            OP(edge_masks_##N)(a, i < e.whole ? i : e.wholes + i - e.whole, masks[i]);           \
+        real *to[N];                                                                             \
+        GC_UNROLL(4)                                                                             \
+        for (int p = 0; p < N; p++) to[p] = a->to[p];                                            \
+        for (ptrdiff_t j = 0; j < a->rows; j++) {                                                \
+            const ptrdiff_t end = (a->rows - 1 - j) * a->pitch + a->n;                           \
+            for (ptrdiff_t i = 0; i < edges; i++) {                                              \
+                const ptrdiff_t v = i < e.whole ? i : e.wholes + i - e.whole;                    \
+                if (i == e.whole)                                                                \
+                    for (ptrdiff_t u = e.whole; u < e.wholes; u++)                               \
+                        OP(pack_vector_##N)(to, from, u, NULL, LANES);                           \
+                if (edges > OP(most_edges)) OP(edge_masks_##N)(a, v, here);                      \
+                OP(pack_vector_##N)(to, from, v, edges > OP(most_edges) ? here : masks[i],       \
+                                    end - v * LANES);                                            \
+            }                                                                                    \
+            if (edges == e.whole)                                                                \
+                for (ptrdiff_t u = e.whole; u < e.wholes; u++)                                   \
+                    OP(pack_vector_##N)(to, from, u, NULL, LANES);                               \
+            from = (const real *)((const char *)from + a->from_row);                             \
+            GC_UNROLL(4)                                                                         \
+            for (int p = 0; p < N; p++) to[p] += a->pitch;                                       \
+        }                                                                                        \
+    }
+
+PACK_BY(1)
 PACK_BY(2)
 PACK_BY(4)
 #undef PACK_BY
+
+static void OP(pack_rows_by_2)(const gc_rows *a) { OP(pack_planes_2)(a, a->from); }
+static void OP(pack_rows_by_4)(const gc_rows *a) { OP(pack_planes_4)(a, a->from); }
+
+static void OP(pack_rows)(const gc_rows *a) {
+    const char *from = a->from;
+    real *to = a->to[0];
+    if (a->stride == (ptrdiff_t)sizeof(real) && (a->dtype == GC_F32 || a->dtype == GC_F64)) {
+        OP(pack_planes_1)(a, (const real *)from - a->first);
+        return;
+    }
+    for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch, from += a->from_row) {
+        for (ptrdiff_t i = 0; i < a->first; i++) to[i] = 0;
+        OP(load_row)(to + a->first, from, a->stride, a->last - a->first, a->dtype);
+        for (ptrdiff_t i = a->last; i < a->n; i++) to[i] = 0;
+    }
+}

@@ -4,8 +4,6 @@
  *   R_load(p) R_store(p, v) R_set1(s) R_fma(a, b, c) = a*b + c      R_min(a, b) R_max(a, b): b if NaN
  *   R_mask(bits) R_load_mask(p, m) (zeros elsewhere)
  *   R_store_first(p, v, n): the first n lanes; nothing else is touched
- *   R_merge(p, v, m): stores under a mask to memory of this thread alone, where a whole vector may be
- *     read and written back
  *   R_store_lanes(p, v, lanes) R_load_lanes(p, lanes): chosen lanes side by side in memory
  *   R_high(v): the upper half of the lanes in the lower
  *   R_even(a, b) R_odd(a, b): lanes 0, 2, ... or 1, 3, ... of a followed by b

@@ -27,6 +27,60 @@ GC_INLINE void OP(input4)(G *d) {
     d[3] = fourth;
 }
 
+/* One dimension of the kernel's transform: point j's row of G is its powers over the product of its
+ * distances to the other points; the last row belongs to infinity. */
+GC_INLINE void OP(kernel_6)(const G *w, const int taps, G *u) {
+    const G zero = {0};
+    const G w3 = taps == 5 ? w[3] : zero, w4 = taps == 5 ? w[4] : zero;
+    const G even = w[0] + w[2] + w4, odd = w[1] + w3;
+    const G even2 = w[0] + (real)4 * w[2] + (real)16 * w4, odd2 = (real)2 * w[1] + (real)8 * w3;
+    u[0] = (real)0.25 * w[0];
+    u[1] = (real)(-1.0 / 6) * (even + odd);
+    u[2] = (real)(-1.0 / 6) * (even - odd);
+    u[3] = (real)(1.0 / 24) * (even2 + odd2);
+    u[4] = (real)(1.0 / 24) * (even2 - odd2);
+    u[5] = taps == 5 ? w4 : w[2];
+}
+
+GC_INLINE void OP(kernel_4)(const G *w, const int taps, G *u) {
+    (void)taps;
+    u[0] = w[0];
+    u[1] = (real)0.5 * (w[0] + w[1] + w[2]);
+    u[2] = (real)0.5 * (w[0] - w[1] + w[2]);
+    u[3] = w[2];
+}
+
+/* Lanes are input channels. */
+#define WINOGRAD_WEIGHTS(n, r)                                                                  \
+    static void OP(winograd_weights##n##r)(const gc_winograd_weights *a) {                      \
+        const real *from = a->from;                                                             \
+        for (ptrdiff_t c = 0; c < a->channels; c += LANES, from += r * r * LANES) {             \
+            const ptrdiff_t count = gc_smaller(a->channels - c, LANES);                         \
+            real w[r * r][LANES];                                                               \
+            memset(w, 0, sizeof w);                                                             \
+            for (ptrdiff_t l = 0; l < count; l++)                                               \
+                for (int t = 0; t < r * r; t++)                                                 \
+                    w[t][l] = from[l * r * r + (a->mirror ? r * r - 1 - t : t)];                \
+            G half[n][r];                                                                       \
+            for (int j = 0; j < r; j++) {                                                       \
+                G column[r], u[n];                                                              \
+                for (int i = 0; i < r; i++) column[i] = (G)OP(load)(w[i * r + j]);              \
+                OP(kernel_##n)(column, r, u);                                                   \
+                for (int i = 0; i < n; i++) half[i][j] = u[i];                                  \
+            }                                                                                   \
+            for (int i = 0; i < n; i++) {                                                       \
+                G u[n];                                                                         \
+                OP(kernel_##n)(half[i], r, u);                                                  \
+                for (int j = 0; j < n; j++)                                                     \
+                    OP(store_first)((real *)a->to + (i * n + j) * a->step + c, (V)u[j], count); \
+            }                                                                                   \
+        }                                                                                       \
+    }
+WINOGRAD_WEIGHTS(6, 3)
+WINOGRAD_WEIGHTS(6, 5)
+WINOGRAD_WEIGHTS(4, 3)
+#undef WINOGRAD_WEIGHTS
+
 /* 4 outputs from 6 products, 2 from 6, 2 from 4 */
 GC_INLINE void OP(output46)(const G *m, G *y) {
     const G p = m[1] + m[2], q = m[1] - m[2], r = m[3] + m[4], s = m[3] - m[4];
