@@ -30,9 +30,10 @@ typedef struct direct {
     ptrdiff_t npasses;
     direct_pass *passes;
     gc_weights weights;
+    ptrdiff_t ordered; /* weights in an order of their own so far */
     int kb;
     ptrdiff_t kblocks;
-    int clamp, lanes_stored; /* the microkernel clamps; it stores by lanes */
+    int activate, lanes_stored; /* after the microkernel, which clamps only; it stores by lanes */
     double low, high;
 } direct;
 
@@ -64,6 +65,13 @@ static gc_status create_pass(const gc_plan *plan, direct *s, direct_pass *pass, 
                         c * s->planes.channel + gc_planes_tap(&s->planes, s->axes, td, th, tw);
                     tap->weight =
                         gc_weights_tap(&s->weights, c, td->kernel, th->kernel, tw->kernel);
+                    if (s->weights.order) { /* straight on: pass after pass, tap after tap */
+                        const ptrdiff_t *b = p->weight_strides;
+                        tap->weight = s->ordered;
+                        s->weights.order[s->ordered++] = c * s->weights.c_bytes +
+                                                         td->kernel * b[2] + th->kernel * b[3] +
+                                                         tw->kernel * b[4];
+                    }
                     tap++;
                 }
     return gc_run_lanes_create(&pass->lanes, gc_min(s->planes.extent[1], pass->axis[1]->count),
@@ -80,6 +88,7 @@ static void destroy(gc_plan *plan) {
         gc_run_lanes_destroy(&s->passes[i].lanes);
     }
     free(s->passes);
+    gc_weights_destroy(&s->weights);
     free(s);
     plan->state = NULL;
 }
@@ -113,6 +122,10 @@ static gc_status create(gc_plan *plan) {
     }
     gc_planes_choose(&s->planes, s->axes, p->in_per_group, box_bytes, plan->kernels, s->boxes);
     gc_weights_create(&s->weights, plan);
+    if (p->op == GC_CONV_TRANSPOSE) { /* a channel's weights lie far apart, a pass's in between */
+        const gc_status status = gc_weights_reorder(&s->weights, plan);
+        if (status != GC_OK) return status;
+    }
     s->npasses = s->axes[0].npasses * s->axes[1].npasses * s->axes[2].npasses;
     s->passes = calloc((size_t)s->npasses, sizeof *s->passes);
     if (s->passes == NULL) return GC_ERROR_MEMORY;
@@ -124,8 +137,8 @@ static gc_status create(gc_plan *plan) {
     s->kb =
         gc_choose_kb(plan->kernels, p->out_per_group, s->passes[0].lanes.vectors, &cycles_per_tap);
     s->kblocks = gc_ceil_div(p->out_per_group, s->kb);
-    s->clamp = gc_activation_clamp(p->activation, &s->low, &s->high);
-    s->lanes_stored = s->clamp && s->npasses == 1 && s->axes[2].passes[0].step == 1 &&
+    s->activate = !gc_activation_clamp(p->activation, &s->low, &s->high);
+    s->lanes_stored = s->npasses == 1 && s->axes[2].passes[0].step == 1 &&
                       gc_output_is_rows(plan) && gc_residual_is_rows(plan);
     plan->units = p->batch * p->groups * s->boxes[0] * s->boxes[1] * s->boxes[2] * s->kblocks;
     for (int i = 0; i < 3; i++)
@@ -137,6 +150,10 @@ static gc_status create(gc_plan *plan) {
     plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
+    if (s->weights.order)
+        plan->prepared_key = (size_t)(GC_KEY_PASSES + 256 * (s->axes[0].npasses +
+                                                             256 * (s->axes[1].npasses +
+                                                                    256 * s->axes[2].npasses)));
     plan->seconds = predict(plan, s, cycles_per_tap);
     plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
     return GC_OK;
@@ -154,14 +171,34 @@ typedef struct block {
     ptrdiff_t origin[3];
 } block;
 
-static gc_target target_of(const block *b, const direct_pass *pass, ptrdiff_t depth) {
-    const gc_problem *p = &b->run->plan->problem;
+/* Rows of one depth of a pass: where they go and how many there are. */
+typedef struct slice {
+    const direct_pass *pass;
+    gc_target target;
+    const char *planes;
+    ptrdiff_t rows, columns, flat, vectors;
+} slice;
+
+static slice slice_of(const block *b, const direct_pass *pass, ptrdiff_t depth, ptrdiff_t rows,
+                      ptrdiff_t columns) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const direct *s = b->s;
     const gc_axis_pass *const *a = pass->axis;
     const ptrdiff_t at[3] = {a[0]->first + (b->origin[0] + depth) * a[0]->step,
                              a[1]->first + b->origin[1] * a[1]->step,
                              a[2]->first + b->origin[2] * a[2]->step};
     const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
-    gc_target t = {
+    const ptrdiff_t flat = (rows - 1) * s->planes.pitch + columns;
+    slice c = {
+        .pass = pass,
+        .planes = b->planes + depth * s->planes.slice * (ptrdiff_t)plan->kernels->real_size,
+        .rows = rows,
+        .columns = columns,
+        .flat = flat,
+        .vectors = gc_ceil_div(flat, plan->kernels->lanes),
+    };
+    c.target = (gc_target){
         .base = (char *)b->run->arrays->output + b->n * o[0] + b->k * o[1] + at[0] * o[2] +
                 at[1] * o[3] + at[2] * o[4],
         .channel = o[1],
@@ -172,88 +209,102 @@ static gc_target target_of(const block *b, const direct_pass *pass, ptrdiff_t de
         .residual_column = r[4] * a[2]->step,
     };
     if (p->has_residual)
-        t.residual = (const char *)b->run->arrays->residual + b->n * r[0] + b->k * r[1] +
-                     at[0] * r[2] + at[1] * r[3] + at[2] * r[4];
-    return t;
+        c.target.residual = (const char *)b->run->arrays->residual + b->n * r[0] + b->k * r[1] +
+                            at[0] * r[2] + at[1] * r[3] + at[2] * r[4];
+    return c;
 }
 
-static void run_slice(const block *b, const direct_pass *pass, ptrdiff_t depth, ptrdiff_t rows,
-                      ptrdiff_t columns) {
+static gc_tap_sum sum_of(const block *b, const direct_pass *pass) {
+    return (gc_tap_sum){
+        .weight = b->weights,
+        .taps = pass->taps,
+        .ntaps = pass->ntaps,
+        .weight_k = b->s->weights.k,
+        .init = (const char *)b->run->bias + b->k * (ptrdiff_t)b->run->plan->kernels->real_size,
+        .low = b->s->low,
+        .high = b->s->high,
+    };
+}
+
+/* vb vectors from vector v on, stored by the microkernel; the rest of the activation follows in place. */
+static void store_tile(const block *b, const slice *c, ptrdiff_t v, ptrdiff_t vb, gc_tap_sum *sum) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t stored = c->rows * c->columns;
+    const gc_run_lanes *all = &c->pass->lanes;
+    const ptrdiff_t start = all->start[v], end = v + vb < c->vectors ? all->start[v + vb] : stored;
+    gc_lanes cut[GC_MAX_VB];
+    sum->lanes = all->lanes + v;
+    if (end + lanes > stored) {
+        for (ptrdiff_t i = 0; i < vb; i++)
+            cut[i] = gc_run_lanes_cut(all, v + i, c->flat, stored, (int)lanes);
+        sum->lanes = cut;
+    }
+    sum->out = c->target.base + start * size;
+    sum->residual = c->target.residual ? c->target.residual + start * size : NULL;
+    plan->kernels->tap_sum[b->kb - 1][vb - 1](sum);
+    if (!b->s->activate) return;
+    gc_finish f = {
+        .to_stride = size,
+        .n = end - start,
+        .dtype = p->dtype,
+        .activation = p->activation,
+        .parameter = p->activation_parameter,
+    };
+    for (int k = 0; k < b->kb; k++) {
+        f.to = c->target.base + start * size + k * c->target.channel;
+        f.from = f.to;
+        plan->kernels->finish(&f);
+    }
+}
+
+static void run_slice(const block *b, const slice *c) {
     const direct *s = b->s;
     const gc_plan *plan = b->run->plan;
     const gc_kernels *kernels = plan->kernels;
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
-    const ptrdiff_t flat = (rows - 1) * s->planes.pitch + columns;
-    const ptrdiff_t vectors = gc_ceil_div(flat, lanes);
-    const gc_target target = target_of(b, pass, depth);
-    gc_lanes cut[GC_MAX_VB];
-    gc_tap_sum sum = {
-        .weight = b->weights,
-        .taps = pass->taps,
-        .ntaps = pass->ntaps,
-        .weight_k = s->weights.k,
-        .init = (const char *)b->run->bias + b->k * size,
-        .low = s->low,
-        .high = s->high,
-    };
+    gc_tap_sum sum = sum_of(b, c->pass);
     if (s->lanes_stored) {
-        sum.out_k = target.channel / size;
-        sum.residual_k = target.residual_channel / size;
-        sum.clamp = plan->problem.activation != GC_IDENTITY;
+        sum.out_k = c->target.channel / size;
+        sum.residual_k = c->target.residual_channel / size;
+        sum.clamp = plan->problem.activation != GC_IDENTITY && !s->activate;
     }
-    const char *planes = b->planes + depth * s->planes.slice * size;
-    for (ptrdiff_t v = 0; v < vectors;) {
-        const int vb = gc_even_tile(vectors, v, kernels->max_vb[b->kb - 1]);
-        sum.plane = planes + v * lanes * size;
+    for (ptrdiff_t v = 0, vb; v < c->vectors; v += vb) {
+        vb = gc_even_tile(c->vectors, v, kernels->max_vb[b->kb - 1]);
+        sum.plane = c->planes + v * lanes * size;
         if (s->lanes_stored) {
-            const ptrdiff_t start = pass->lanes.start[v] * size;
-            sum.lanes = pass->lanes.lanes + v;
-            if (v + vb == vectors || pass->lanes.start[v + vb] + lanes > rows * columns) {
-                for (int i = 0; i < vb; i++)
-                    cut[i] = gc_run_lanes_cut(&pass->lanes, v + i, flat, rows * columns, (int)lanes);
-                sum.lanes = cut;
-            }
-            sum.out = target.base + start;
-            if (target.residual) sum.residual = target.residual + start;
-            kernels->tap_sum[b->kb - 1][vb - 1](&sum);
-        } else {
-            sum.out = b->tile;
-            sum.out_k = vb * lanes;
-            kernels->tap_sum[b->kb - 1][vb - 1](&sum);
-            gc_tile_finish(plan, &target, b->tile, sum.out_k, b->kb, v * lanes,
-                           gc_min(vb * lanes, flat - v * lanes), s->planes.pitch, columns);
+            store_tile(b, c, v, vb, &sum);
+            continue;
         }
-        v += vb;
+        sum.out = b->tile;
+        sum.out_k = vb * lanes;
+        kernels->tap_sum[b->kb - 1][vb - 1](&sum);
+        gc_tile_finish(plan, &c->target, b->tile, sum.out_k, b->kb, v * lanes,
+                       gc_min(vb * lanes, c->flat - v * lanes), s->planes.pitch, c->columns);
     }
 }
 
 /* Both passes of stride 2 along the width: their tiles are interleaved, so that whole rows are stored. */
-static void run_slice_pair(const block *b, const direct_pass pass[2], ptrdiff_t depth,
-                           ptrdiff_t rows, ptrdiff_t columns) {
+static void run_slice_pair(const block *b, const slice *c) {
     const direct *s = b->s;
     const gc_plan *plan = b->run->plan;
     const gc_kernels *kernels = plan->kernels;
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
-    const ptrdiff_t flat = (rows - 1) * s->planes.pitch + columns,
-                    vectors = gc_ceil_div(flat, lanes);
-    const ptrdiff_t width = gc_min(2 * columns, plan->problem.out_size[2] - 2 * b->origin[2]);
+    const ptrdiff_t width = gc_min(2 * c->columns, plan->problem.out_size[2] - 2 * b->origin[2]);
     const ptrdiff_t tile = GC_MAX_KB * GC_MAX_VB * lanes * size;
     char *const joined = b->tile + 2 * tile;
-    gc_target target = target_of(b, pass, depth);
+    gc_target target = c->target;
     target.column = plan->problem.output_strides[4];
     target.residual_column = plan->problem.residual_strides[4];
-    gc_tap_sum sum = {
-        .weight = b->weights,
-        .weight_k = s->weights.k,
-        .init = (const char *)b->run->bias + b->k * size,
-    };
-    for (ptrdiff_t v = 0, vb; v < vectors; v += vb) {
-        vb = gc_even_tile(vectors, v, kernels->max_vb[b->kb - 1]);
-        sum.plane = b->planes + (depth * s->planes.slice + v * lanes) * size;
+    gc_tap_sum sum = sum_of(b, c->pass);
+    for (ptrdiff_t v = 0, vb; v < c->vectors; v += vb) {
+        vb = gc_even_tile(c->vectors, v, kernels->max_vb[b->kb - 1]);
+        sum.plane = c->planes + v * lanes * size;
         sum.out_k = vb * lanes;
         for (int i = 0; i < 2; i++) {
-            sum.taps = pass[i].taps;
-            sum.ntaps = pass[i].ntaps;
+            sum.taps = c->pass[i].taps;
+            sum.ntaps = c->pass[i].ntaps;
             sum.out = b->tile + i * tile;
             kernels->tap_sum[b->kb - 1][vb - 1](&sum);
         }
@@ -261,7 +312,7 @@ static void run_slice_pair(const block *b, const direct_pass pass[2], ptrdiff_t 
             kernels->zip(joined + 2 * u * lanes * size, b->tile + u * lanes * size,
                          b->tile + tile + u * lanes * size);
         gc_tile_finish(plan, &target, joined, 2 * vb * lanes, b->kb, 2 * v * lanes,
-                       2 * gc_min(vb * lanes, flat - v * lanes), 2 * s->planes.pitch, width);
+                       2 * gc_min(vb * lanes, c->flat - v * lanes), 2 * s->planes.pitch, width);
     }
 }
 
@@ -276,8 +327,10 @@ static void run_block(const block *b) {
             size[d] = gc_min(s->planes.extent[d], pass->axis[d]->count - b->origin[d]);
             if (size[d] <= 0) empty = 1;
         }
-        for (ptrdiff_t depth = 0; !empty && depth < size[0]; depth++)
-            (pairs ? run_slice_pair : run_slice)(b, pass, depth, size[1], size[2]);
+        for (ptrdiff_t depth = 0; !empty && depth < size[0]; depth++) {
+            const slice c = slice_of(b, pass, depth, size[1], size[2]);
+            (pairs ? run_slice_pair : run_slice)(b, &c);
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 #include "weights.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 void gc_weights_create(gc_weights *s, const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
@@ -33,10 +36,32 @@ void gc_weights_convert(gc_weights *s, const gc_plan *plan) {
     s->k = s->per_k;
 }
 
+gc_status gc_weights_reorder(gc_weights *s, const gc_plan *plan) {
+    gc_weights_convert(s, plan);
+    s->order = calloc((size_t)s->per_k, sizeof *s->order);
+    return s->order ? GC_OK : GC_ERROR_MEMORY;
+}
+
+void gc_weights_destroy(gc_weights *s) {
+    free(s->order);
+    s->order = NULL;
+}
+
 size_t gc_weights_prepared_size(const gc_weights *s, const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     if (s->in_place) return 0;
     return (size_t)(p->groups * p->out_per_group * s->per_k) * plan->kernels->real_size;
+}
+
+static void prepare_in_order(const gc_weights *s, const gc_plan *plan, const char *from, char *to) {
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    for (ptrdiff_t i = 0; i < s->per_k; i++, to += size)
+        if (plan->storage_size != size)
+            plan->kernels->load(to, from + s->order[i], size, 1, plan->problem.dtype);
+        else if (size == 4)
+            memcpy(to, from + s->order[i], 4);
+        else
+            memcpy(to, from + s->order[i], 8);
 }
 
 void gc_weights_prepare(const gc_weights *s, const gc_plan *plan, const void *weight,
@@ -48,6 +73,11 @@ void gc_weights_prepare(const gc_weights *s, const gc_plan *plan, const void *we
     for (ptrdiff_t k = first; k < last; k++) {
         const char *from = (const char *)weight + k / p->out_per_group * s->group_bytes +
                            k % p->out_per_group * s->k_bytes;
+        if (s->order) {
+            prepare_in_order(s, plan, from, to);
+            to += s->per_k * size;
+            continue;
+        }
         for (ptrdiff_t c = 0; c < p->in_per_group; c++)
             for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
                 for (ptrdiff_t h = 0; h < p->kernel[1]; h++) {

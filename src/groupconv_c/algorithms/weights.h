@@ -1,4 +1,5 @@
-/* Weights as broadcast streams: in place where they lie as reals, converted otherwise. */
+/* Weights as broadcast streams: in place where they lie as reals, otherwise prepared: as reals, in the order
+ * of the kernel or in one of the algorithm's own. */
 #ifndef GC_WEIGHTS_H
 #define GC_WEIGHTS_H
 
@@ -10,6 +11,7 @@ typedef struct gc_weights {
     ptrdiff_t k, c, d, h, w;
     ptrdiff_t per_k;                         /* reals of one output channel when converted */
     ptrdiff_t k_bytes, c_bytes, group_bytes; /* of the caller's array */
+    ptrdiff_t *order; /* own order: bytes from an output channel's begin to each of its per_k weights */
 } gc_weights;
 
 /* Weights are rarely in a near cache when a layer's turn comes: cycles until so many bytes are there. */
@@ -18,12 +20,15 @@ static inline double gc_weights_cycles(double bytes) { return bytes / 6; }
 void gc_weights_create(gc_weights *weights, const gc_plan *plan);
 /* Has them converted even where they could be read in place. */
 void gc_weights_convert(gc_weights *weights, const gc_plan *plan);
+/* Has them prepared in an order of the algorithm's own: it fills weights->order. */
+gc_status gc_weights_reorder(gc_weights *weights, const gc_plan *plan);
+void gc_weights_destroy(gc_weights *weights);
 static inline ptrdiff_t gc_weights_tap(const gc_weights *s, ptrdiff_t c, ptrdiff_t d, ptrdiff_t h,
                                        ptrdiff_t w) {
     return c * s->c + d * s->d + h * s->h + w * s->w;
 }
 size_t gc_weights_prepared_size(const gc_weights *weights, const gc_plan *plan);
-/* Converts output channels first..last-1, counted over all groups. */
+/* Prepares output channels first..last-1, counted over all groups. */
 void gc_weights_prepare(const gc_weights *weights, const gc_plan *plan, const void *weight,
                         void *prepared, ptrdiff_t first, ptrdiff_t last);
 /* Where output channel k of group g begins. */
