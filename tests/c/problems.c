@@ -125,6 +125,47 @@ int problem_narrow(int index, gc_problem *p) {
     return 1;
 }
 
+int problem_depthwise(int index, gc_problem *p) {
+    static const ptrdiff_t widths[] = {1, 2, 4, 7, 8, 9, 14, 15, 16, 17, 23, 31, 33, 40, 66};
+    static const struct {
+        gc_op op;
+        ptrdiff_t stride, dilation;
+        int ndim;
+    } kind[] = {{GC_CONV, 1, 1, 2}, {GC_CONV, 1, 2, 2},           {GC_CONV, 2, 1, 2},
+                {GC_CONV, 2, 1, 3}, {GC_CONV_TRANSPOSE, 1, 1, 2}, {GC_CONV_TRANSPOSE, 2, 1, 2}};
+    enum { nwidths = sizeof widths / sizeof *widths, kinds = sizeof kind / sizeof *kind };
+    enum { kernels = 8 };
+    if (index >= nwidths * kinds * kernels) return 0;
+    const int k = index / nwidths % kinds, ndim = kind[k].ndim;
+    const ptrdiff_t kernel = 1 + index / nwidths / kinds, width = widths[index % nwidths];
+    *p = (gc_problem){.op = kind[k].op, .ndim = ndim, .batch = 1 + index % 2, .groups = 3};
+    p->dtype = index % 3 ? GC_F32 : GC_F64;
+    p->in_per_group = 1;
+    p->out_per_group = 1 + index % 5 / 4;
+    for (int i = 0; i < ndim; i++) {
+        const int depth = ndim == 3 && i == 0;
+        const ptrdiff_t stride = depth ? 1 : kind[k].stride, dilation = depth ? 1 : kind[k].dilation;
+        const ptrdiff_t taps = depth ? 3 : i == ndim - 1 ? kernel : 1 + (kernel + index % 2) % 8;
+        const ptrdiff_t reach = (taps - 1) * dilation, before = (reach + index % 3) / 2;
+        const ptrdiff_t n = depth ? 3 : i == ndim - 1 ? width : 1 + (width + index) % 11;
+        p->in_size[i] = n;
+        p->kernel[i] = taps;
+        p->stride[i] = stride;
+        p->dilation[i] = dilation;
+        p->pad_before[i] = before;
+        p->out_size[i] = (n + 2 * before - reach - 1) / stride + 1;
+        if (n + 2 * before < reach + 1) p->out_size[i] = 1;
+        if (p->op == GC_CONV_TRANSPOSE) {
+            p->out_size[i] = (n - 1) * stride - before + reach + 1 - index % 2;
+            if (p->out_size[i] < 1) p->out_size[i] = 1;
+        }
+    }
+    p->has_residual = index % 2;
+    p->activation = (gc_activation)(index % (GC_GELU + 1));
+    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    return 1;
+}
+
 int problem_larger(int index, gc_problem *p) {
 #define SQUARE(n) \
     {             \
@@ -163,6 +204,42 @@ int problem_larger(int index, gc_problem *p) {
          .kernel = SQUARE(5),
          .out_size = SQUARE(56),
          .pad_before = {2, 2}},
+        /* bands of rows */
+        {.op = GC_CONV,
+         .ndim = 2,
+         .batch = 1,
+         .groups = 2,
+         .in_per_group = 1,
+         .out_per_group = 1,
+         .in_size = {400, 100},
+         .kernel = SQUARE(3),
+         .out_size = {400, 100},
+         .pad_before = {1, 1},
+         .has_residual = 1},
+        {.op = GC_CONV,
+         .ndim = 2,
+         .batch = 1,
+         .groups = 2,
+         .in_per_group = 1,
+         .out_per_group = 1,
+         .in_size = {601, 199},
+         .kernel = SQUARE(5),
+         .out_size = {301, 100},
+         .stride = {2, 2},
+         .pad_before = {2, 2},
+         .activation = GC_SILU},
+        {.op = GC_CONV_TRANSPOSE,
+         .ndim = 2,
+         .batch = 1,
+         .groups = 2,
+         .in_per_group = 1,
+         .out_per_group = 1,
+         .in_size = {200, 70},
+         .kernel = SQUARE(4),
+         .out_size = {400, 139},
+         .stride = {2, 2},
+         .pad_before = {1, 1},
+         .activation = GC_HARDSWISH},
         {.op = GC_CONV,
          .ndim = 1,
          .batch = 1,

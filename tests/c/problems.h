@@ -10,6 +10,10 @@ gc_problem problem_draw(gc_op op, gc_dtype dtype);
 /* Problems of every width up to two of the longest vectors; 0 when `index` is behind the last. */
 int problem_narrow(int index, gc_problem *p);
 
+/* Depthwise problems around the edges of vectors and tiles, of every kernel of up to 8 columns: 0 when
+ * `index` is behind the last. */
+int problem_depthwise(int index, gc_problem *p);
+
 /* Problems with enough work for several threads: 0 when `index` is behind the last. */
 int problem_larger(int index, gc_problem *p);
 

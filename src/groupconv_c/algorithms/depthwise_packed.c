@@ -148,6 +148,7 @@ static gc_status create_pass(const gc_plan *plan, depthwise *s, ptrdiff_t index)
         w->ntaps > 1 ? (w->taps[1].kernel - w->taps[0].kernel) * s->weights.w : s->weights.w;
     for (ptrdiff_t t = 0; t < w->ntaps; t++)
         pass->columns[t] = w->taps[t].slot * s->planes.plane + w->taps[t].shift - a[2].min_shift;
+    if (s->fold && (d->ntaps == 0 || h->ntaps == 0)) return GC_OK; /* between the input's rows */
     if (s->fold)
         chunk_fold(s, pass, w, lanes);
     else

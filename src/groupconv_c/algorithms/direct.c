@@ -108,7 +108,7 @@ static double predict(const gc_plan *plan, const direct *s, double cycles_per_ta
     const double pack = elements * (plain ? 0.25 : 1.5);
     const double weights = gc_weights_cycles((double)p->out_per_group * (double)s->weights.per_k *
                                              (double)plan->kernels->real_size);
-    const double cycles = boxes * (tap_cycles + store + pack) + weights;
+    const double cycles = boxes * (tap_cycles + store + pack) * 1.1 + weights;
     return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
 

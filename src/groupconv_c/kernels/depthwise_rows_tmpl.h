@@ -125,6 +125,62 @@ DEPTHWISE_ROWS_KERNELS(2)
      DEPTHWISE_ROWS_ENTRY(S, 4), DEPTHWISE_ROWS_ENTRY(S, 5), DEPTHWISE_ROWS_ENTRY(S, 6), \
      DEPTHWISE_ROWS_ENTRY(S, 7)}
 
+GC_INLINE void OP(depthwise_up_columns)(const gc_depthwise_rows *a, ptrdiff_t v, V *acc,
+                                        const int KR, const int EDGE) {
+    for (int s = 0; s < a->taps; s++)
+        OP(depthwise_columns)(a, a->slabs, a->columns + v, s, acc, 1, 1, KR, 4, EDGE);
+}
+
+GC_INLINE void OP(depthwise_up_body)(const gc_depthwise_up *up, const int KR) {
+    const gc_depthwise_rows *const a = &up->even;
+    const V init = OP(set1)(*(const real *)a->init);
+    const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
+    for (ptrdiff_t v = 0; v < a->ncolumns; v++) {
+        const gc_columns *columns = a->columns + v;
+        V even[4] = {init, init, init, init}, odd[4] = {init, init, init, init};
+        if (a->edge) {
+            OP(depthwise_up_columns)(a, v, even, KR, 2);
+            OP(depthwise_up_columns)(&up->odd, v, odd, KR, 2);
+        } else if (columns->inside && up->odd.columns[v].inside) {
+            OP(depthwise_up_columns)(a, v, even, KR, 0);
+            OP(depthwise_up_columns)(&up->odd, v, odd, KR, 0);
+        } else {
+            OP(depthwise_up_columns)(a, v, even, KR, 1);
+            OP(depthwise_up_columns)(&up->odd, v, odd, KR, 1);
+        }
+        V y[4][2];
+        GC_UNROLL(4)
+        for (int j = 0; j < 4; j++) {
+            y[j][0] = OP(zip_low)(even[j], odd[j]);
+            y[j][1] = OP(zip_high)(even[j], odd[j]);
+        }
+        for (int j = 0; j < a->nrows; j++) {
+            const ptrdiff_t at = j * a->out_row + 2 * columns->column;
+            const ptrdiff_t added = j * a->residual_row + 2 * columns->column;
+            for (int half = 0; half < 2; half++) {
+                const ptrdiff_t n = gc_smaller(columns->stored - half * LANES, LANES);
+                if (n <= 0) break;
+                V z = y[j][half];
+                if (a->residual)
+                    z += OP(load_mask)((const real *)a->residual + added + half * LANES,
+                                       OP(mask)(gc_window_bits(0, n, LANES)));
+                if (a->clamp) z = OP(min)(high, OP(max)(low, z));
+                OP(store_first)((real *)a->out + at + half * LANES, z, n);
+            }
+        }
+    }
+}
+
+#define DEPTHWISE_UP(KR)                                                                 \
+    GC_NOINLINE void OP(depthwise_up_##KR)(const gc_depthwise_up *a) {                   \
+        OP(depthwise_up_body)(a, KR);                                                    \
+    }
+DEPTHWISE_UP(1)
+DEPTHWISE_UP(2)
+DEPTHWISE_UP(3)
+DEPTHWISE_UP(4)
+#undef DEPTHWISE_UP
+
 /* 3x3, stride 1: one column of vectors at a time, top to bottom, three partial rows rolling along. EDGE:
  * columns are masked, or results stored in part; MORE: there is a residual or a clamp. */
 typedef struct OP(rolling_state) {

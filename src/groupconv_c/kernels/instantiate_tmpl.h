@@ -11,6 +11,7 @@
 #include "depthwise_packed_tmpl.h"
 #include "depthwise_rows_tmpl.h"
 #include "tap_dot_tmpl.h"
+#include "lane_dot_tmpl.h"
 #include "winograd_tmpl.h"
 #include "channel_lanes_tmpl.h"
 
@@ -32,10 +33,17 @@ static const gc_kernels OP(table) = {
     .depthwise_8 = OP(depthwise_8),
     .depthwise_4 = OP(depthwise_4),
     .depthwise_rows = {DEPTHWISE_ROWS_ENTRIES(1), DEPTHWISE_ROWS_ENTRIES(2)},
+    .depthwise_up = {OP(depthwise_up_1), OP(depthwise_up_2), OP(depthwise_up_3),
+                     OP(depthwise_up_4)},
     .rolling3x3 = OP(rolling3x3),
     .rolling3x3_pair = OP(rolling3x3_pair),
     .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},
     .tap_dot = {TAP_DOT_ENTRIES(1), TAP_DOT_ENTRIES(2), TAP_DOT_ENTRIES(3), TAP_DOT_ENTRIES(4)},
+    .turn = OP(turn),
+    .max_lane_dot_tb = {LANE_DOT_MAX_TB(1), LANE_DOT_MAX_TB(2)},
+    .lane_dot = {LANE_DOT_ENTRIES(1), LANE_DOT_ENTRIES(2), LANE_DOT_ENTRIES(3),
+                 LANE_DOT_ENTRIES(4), LANE_DOT_ENTRIES(5), LANE_DOT_ENTRIES(6),
+                 LANE_DOT_ENTRIES(7), LANE_DOT_ENTRIES(8)},
     .winograd_weights = {OP(winograd_weights63), OP(winograd_weights65), OP(winograd_weights43)},
     .winograd_input = {OP(winograd_input4), OP(winograd_input6)},
     .winograd_output = {OP(winograd_output46), OP(winograd_output26), OP(winograd_output24)},
@@ -61,6 +69,10 @@ const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) =
 #undef TAP_DOT_ROW
 #undef TAP_DOT_ENTRY
 #undef TAP_DOT_ENTRIES
+#undef LANE_DOT_MAX_TB
+#undef LANE_DOT
+#undef LANE_DOT_ROW
+#undef LANE_DOT_ENTRIES
 #undef DEPTHWISE_ROWS_KERNEL
 #undef DEPTHWISE_ROWS_KERNELS
 #undef DEPTHWISE_ROWS_ENTRY

@@ -151,6 +151,19 @@ typedef struct gc_depthwise_rows {
 
 typedef void gc_depthwise_rows_fn(const gc_depthwise_rows *);
 
+enum { GC_DEPTHWISE_UP_ROWS = 4 };
+
+/* depthwise_up[KR-1]: at most 4 output rows of a depthwise transposed convolution of stride 2, which read KR
+ * input rows each. even and odd are those of the output columns, each a depthwise_rows of stride 1 over its
+ * own part of the kernel; of odd, only what belongs to the input and the weights counts. Output column
+ * 2*(columns.column + q) comes from lane q of even, the next one from odd. Of the two vectors columns.stored
+ * lanes are results. */
+typedef struct gc_depthwise_up {
+    gc_depthwise_rows even, odd;
+} gc_depthwise_up;
+
+typedef void gc_depthwise_up_fn(const gc_depthwise_up *);
+
 enum { GC_MAX_DOT_KB = 4, GC_MAX_DOT_TB = 8 };
 
 /* tap_dot[KB-1][TB-1]: gradients of KB output channels by TB taps.
@@ -199,6 +212,30 @@ typedef struct gc_winograd_output {
     uint32_t last_bits;
     void *out;
 } gc_winograd_output;
+
+enum { GC_MAX_LANE_DOT_TB = 8, GC_MAX_LANE_DOT_VB = 2 };
+
+/* lane_dot[TB-1][VB-1]: gradients of VB vectors of output channels by TB taps.
+ *   sums[t*sums_t + k] += sum over rows y and columns x of
+ *       grad[(y*columns + x)*VB*lanes + k] * plane[taps[t] + y*pitch + x] */
+typedef struct gc_lane_dot {
+    const void *plane;
+    const ptrdiff_t *taps;
+    const void *grad;
+    ptrdiff_t rows, columns, pitch;
+    void *sums;
+    ptrdiff_t sums_t;
+} gc_lane_dot;
+
+typedef void gc_lane_dot_fn(const gc_lane_dot *);
+
+/* turn: channels side by side at each position. to[i*to_step + r] = from[r*from_step + i] for r < rows, and
+ * 0 for rows <= r < lanes; i < n. */
+typedef struct gc_turn {
+    const void *from;
+    void *to;
+    ptrdiff_t from_step, to_step, rows, n;
+} gc_turn;
 
 typedef struct gc_winograd_kind {
     int outputs, taps, window; /* along each dimension; window = outputs + taps - 1 */
@@ -303,11 +340,15 @@ typedef struct gc_kernels {
     void (*depthwise_8)(const gc_depthwise *);
     void (*depthwise_4)(const gc_depthwise *);
     gc_depthwise_rows_fn *depthwise_rows[2][GC_DEPTHWISE_KERNEL_ROWS][2];
+    gc_depthwise_up_fn *depthwise_up[GC_DEPTHWISE_UP_ROWS];
     void (*rolling3x3)(const gc_rolling *);
     /* Two channels at once, input and output at most half a vector wide; shared but for the pointers. */
     void (*rolling3x3_pair)(const gc_rolling *, const gc_rolling *);
     int max_tb[GC_MAX_DOT_KB];
     gc_tap_dot_fn *tap_dot[GC_MAX_DOT_KB][GC_MAX_DOT_TB];
+    void (*turn)(const gc_turn *);
+    int max_lane_dot_tb[GC_MAX_LANE_DOT_VB];
+    gc_lane_dot_fn *lane_dot[GC_MAX_LANE_DOT_TB][GC_MAX_LANE_DOT_VB];
     void (*winograd_weights[GC_WINOGRAD_KINDS])(const gc_winograd_weights *);
     void (*winograd_input[2])(const gc_winograd_input *);
     int (*winograd_output[GC_WINOGRAD_KINDS])(const gc_winograd_output *);

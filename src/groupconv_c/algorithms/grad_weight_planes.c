@@ -1,9 +1,10 @@
-/* The gradient by the weight: dot products of planes.
+/* The gradient by the weight as dot products of planes: for few output channels per group.
  *
  * A unit is one group, a slab of its output channels, a slab of its input channels and a chunk of the
  * batch. Image by image (several small ones side by side) and box by box, the inputs are packed as for
- * a direct convolution and the output gradients into planes of the same geometry; each weight then is one dot product at the offset of its tap. Chunks of the batch exist
- * only where there would be too little to share out otherwise; their sums are combined in order.
+ * a direct convolution and the output gradients into planes of the same geometry; each weight then is one
+ * dot product at the offset of its tap. Chunks of the batch exist only where there would be too little to
+ * share out otherwise; their sums are combined in order.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 
 #include "algorithms.h"
 #include "pack.h"
+#include "weight_sums.h"
 
 enum {
     box_bytes = 640 * 1024,
@@ -113,13 +115,9 @@ static size_t g_elements(const gc_plan *plan, const grad_weight *s) {
     return (size_t)(kslab * channel_size(s) + 2 * plan->kernels->lanes);
 }
 
-static ptrdiff_t weights_count(const gc_problem *p) {
-    return p->groups * p->out_per_group * p->in_per_group * p->kernel[0] * p->kernel[1] *
-           p->kernel[2];
-}
-
 static gc_status create(gc_plan *plan) {
     const gc_problem *p = &plan->problem;
+    const gc_kernels *kernels = plan->kernels;
     grad_weight *s = plan->state = calloc(1, sizeof *s);
     if (s == NULL) return GC_ERROR_MEMORY;
     for (int i = 0; i < 3; i++) {
@@ -149,13 +147,11 @@ static gc_status create(gc_plan *plan) {
     plan->scratch_size = gc_round_up(x_elements(plan, s) * size, 64) +
                          gc_round_up(g_elements(plan, s) * size, 64) +
                          (size_t)(kslab * cslab * s->per_channel) * size;
-    if (s->chunks > 1) {
-        plan->shared_size = (size_t)(s->chunks * weights_count(p)) * size;
-        plan->combine_units = p->groups * p->out_per_group;
-    }
+    gc_weight_sums_share(plan, s->chunks);
     const double vectors = (double)(s->flat * s->boxes[0] * s->boxes[1] * s->boxes[2]) /
                            plan->kernels->lanes * (double)p->batch;
-    plan->seconds = (double)weights_count(p) * vectors * 0.8 * GC_CYCLE;
+    const double cycles = kernels->registers < 32 ? 1.1 : 0.8;
+    plan->seconds = (double)gc_weight_count(p) * vectors * cycles * GC_CYCLE;
     return GC_OK;
 }
 
@@ -247,35 +243,6 @@ static void add_products(const piece *u) {
     }
 }
 
-/* Sums go to the output, or to the chunk's part of the shared memory. */
-static void put_sums(const piece *u) {
-    const gc_plan *plan = u->run->plan;
-    const gc_problem *p = &plan->problem;
-    const grad_weight *s = u->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, taps = taps_of(u);
-    const ptrdiff_t *strides = p->output_strides;
-    gc_finish f = {.dtype = p->dtype, .to_stride = strides[4], .n = p->kernel[2]};
-    for (ptrdiff_t k = u->k0; k < u->k1; k++) {
-        const char *from = u->sums + (k - u->k0) * taps * size;
-        const ptrdiff_t row = u->group * p->out_per_group + k;
-        if (s->chunks > 1) {
-            char *to = u->run->shared + (u->chunk * weights_count(p) +
-                                         (row * p->in_per_group + u->c0) * s->per_channel) *
-                                            size;
-            memcpy(to, from, (size_t)(taps * size));
-            continue;
-        }
-        for (ptrdiff_t c = u->c0; c < u->c1; c++)
-            for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
-                for (ptrdiff_t h = 0; h < p->kernel[1]; h++, from += p->kernel[2] * size) {
-                    f.from = from;
-                    f.to = (char *)u->run->arrays->output + row * strides[0] + c * strides[1] +
-                           d * strides[2] + h * strides[3];
-                    plan->kernels->finish(&f);
-                }
-    }
-}
-
 static void sum_piece(const piece *u) {
     const gc_problem *p = &u->run->plan->problem;
     const grad_weight *s = u->s;
@@ -327,46 +294,14 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         u.c0 = gc_cut(p->in_per_group, s->cslabs, c);
         u.c1 = gc_cut(p->in_per_group, s->cslabs, c + 1);
         sum_piece(&u);
-        put_sums(&u);
+        gc_weight_sums_put(run, s->chunks,
+                           &(gc_weight_part){u.group, u.k0, u.k1, u.c0, u.c1, u.chunk}, u.sums);
     }
 }
 
-static void add_in_order(const gc_plan *plan, char *to, const char *shared, ptrdiff_t n) {
-    const grad_weight *s = plan->state;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, all = weights_count(&plan->problem);
-    memcpy(to, shared, (size_t)(n * size));
-    for (ptrdiff_t chunk = 1; chunk < s->chunks; chunk++) {
-        const char *from = shared + chunk * all * size;
-        for (ptrdiff_t i = 0; i < n; i++) {
-            if (size == 4)
-                ((float *)to)[i] += ((const float *)from)[i];
-            else
-                ((double *)to)[i] += ((const double *)from)[i];
-        }
-    }
-}
-
-/* Adds the chunks of output channels first..last-1 and stores them. */
 static void combine(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
-    const gc_plan *plan = run->plan;
-    const gc_problem *p = &plan->problem;
-    const grad_weight *s = plan->state;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    const ptrdiff_t *strides = p->output_strides;
-    gc_finish f = {.dtype = p->dtype, .to_stride = strides[4], .n = p->kernel[2]};
-    for (ptrdiff_t row = first; row < last; row++)
-        for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
-            const char *shared = run->shared + (row * p->in_per_group + c) * s->per_channel * size;
-            const char *from = scratch;
-            add_in_order(plan, scratch, shared, s->per_channel);
-            for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
-                for (ptrdiff_t h = 0; h < p->kernel[1]; h++, from += p->kernel[2] * size) {
-                    f.from = from;
-                    f.to = (char *)run->arrays->output + row * strides[0] + c * strides[1] +
-                           d * strides[2] + h * strides[3];
-                    plan->kernels->finish(&f);
-                }
-        }
+    const grad_weight *s = run->plan->state;
+    gc_weight_sums_combine(run, s->chunks, scratch, first, last);
 }
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
@@ -375,8 +310,8 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
              s->kb, plan->kernels->max_tb[s->kb - 1], s->images, s->chunks);
 }
 
-const gc_algorithm gc_grad_weight = {
-    .name = "grad_weight",
+const gc_algorithm gc_grad_weight_planes = {
+    .name = "grad_weight_planes",
     .refuse = refuse,
     .create = create,
     .destroy = destroy,

@@ -1,0 +1,323 @@
+/* The gradient by the weight with output channels in the lanes: for many output channels per group.
+ *
+ * A unit is one group, a slab of its output channels, a slab of its input channels and a chunk of the
+ * batch. Image by image and box by box, the inputs are packed as for a direct convolution, and the output
+ * gradients with vectors of channels side by side at every position; each position then adds the outer
+ * product of its inputs at some taps and a vector or two of gradients. Positions between rows are never
+ * visited. Chunks of the batch exist only where there would be too little to share out otherwise; their sums
+ * are combined in order.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "algorithms.h"
+#include "pack.h"
+#include "weight_sums.h"
+
+enum {
+    box_bytes = 256 * 1024,
+    out_slab = 64, /* channels */
+    in_slab = 64,
+    wanted_units = 16,     /* fewer: the batch is cut into chunks */
+    block_bytes = 16 * 1024, /* of gradients at a time: they stay in the first-level cache */
+};
+
+typedef struct grad_lanes {
+    gc_axis axes[3];
+    gc_planes planes;
+    ptrdiff_t boxes[3];
+    ptrdiff_t *taps; /* offsets, one input channel after the other */
+    ptrdiff_t per_channel;
+    ptrdiff_t kslabs, cslabs, chunks;
+    ptrdiff_t vectors; /* of output channels of the largest slab */
+    int vb;
+} grad_lanes;
+
+static const char *refuse(const gc_plan *plan) {
+    return plan->problem.op == GC_GRAD_WEIGHT ? NULL : "it computes weight gradients only";
+}
+
+static void destroy(gc_plan *plan) {
+    grad_lanes *s = plan->state;
+    if (s == NULL) return;
+    for (int i = 0; i < 3; i++) gc_axis_destroy(&s->axes[i]);
+    free(s->taps);
+    free(s);
+    plan->state = NULL;
+}
+
+static gc_status create_taps(const gc_problem *p, grad_lanes *s) {
+    const ptrdiff_t cslab = gc_ceil_div(p->in_per_group, s->cslabs);
+    s->per_channel = p->kernel[0] * p->kernel[1] * p->kernel[2];
+    s->taps = malloc((size_t)(cslab * s->per_channel) * sizeof *s->taps);
+    if (s->taps == NULL) return GC_ERROR_MEMORY;
+    const gc_axis_tap *t[3];
+    for (int i = 0; i < 3; i++) t[i] = s->axes[i].passes[0].taps;
+    ptrdiff_t *tap = s->taps;
+    for (ptrdiff_t c = 0; c < cslab; c++)
+        for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
+            for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
+                for (ptrdiff_t w = 0; w < p->kernel[2]; w++)
+                    *tap++ = c * s->planes.channel +
+                             gc_planes_tap(&s->planes, s->axes, &t[0][d], &t[1][h], &t[2][w]);
+    return GC_OK;
+}
+
+typedef struct sizes {
+    size_t x, g, sums, turned, row;
+} sizes;
+
+static sizes scratch_sizes(const gc_plan *plan, const grad_lanes *s) {
+    const gc_problem *p = &plan->problem;
+    const size_t size = plan->kernels->real_size, lanes = (size_t)plan->kernels->lanes;
+    const ptrdiff_t cslab = gc_ceil_div(p->in_per_group, s->cslabs), *e = s->planes.extent;
+    const size_t taps = (size_t)(cslab * s->per_channel), channels = (size_t)s->vectors * lanes;
+    return (sizes){
+        .x = gc_round_up(gc_planes_elements(&s->planes, cslab) * size, 64),
+        .g = gc_round_up((size_t)(e[0] * e[1] * e[2]) * channels * size, 64),
+        .sums = gc_round_up(taps * channels * size, 64),
+        .turned = gc_round_up(taps * channels * size, 64),
+        .row = gc_round_up((size_t)(e[1] * e[2]) * size, 64),
+    };
+}
+
+static double predict(const gc_plan *plan, const grad_lanes *s) {
+    const gc_problem *p = &plan->problem;
+    const double positions = (double)p->batch * (double)(p->out_size[0] * p->out_size[1]) *
+                             (double)p->out_size[2];
+    const double taps = (double)(p->in_per_group * s->per_channel);
+    const double each = taps * (double)(s->kslabs * s->vectors) * 0.58;
+    const double gradients = (double)(p->out_per_group * s->cslabs) * 1.6;
+    const double inputs = (double)(p->in_per_group * s->kslabs) * 0.8;
+    return (double)p->groups * positions * (each + gradients + inputs) * GC_CYCLE;
+}
+
+static gc_status create(gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    grad_lanes *s = plan->state = calloc(1, sizeof *s);
+    if (s == NULL) return GC_ERROR_MEMORY;
+    for (int i = 0; i < 3; i++) {
+        const gc_status status = gc_axis_create(&s->axes[i], p, i);
+        if (status != GC_OK) return status;
+    }
+    s->kslabs = gc_ceil_div(p->out_per_group, out_slab);
+    s->cslabs = gc_ceil_div(p->in_per_group, in_slab);
+    s->vectors = gc_ceil_div(gc_ceil_div(p->out_per_group, s->kslabs), plan->kernels->lanes);
+    s->vb = (int)gc_min(s->vectors, GC_MAX_LANE_DOT_VB);
+    gc_planes_choose(&s->planes, s->axes, gc_ceil_div(p->in_per_group, s->cslabs), box_bytes,
+                     plan->kernels, s->boxes);
+    const gc_status status = create_taps(p, s);
+    if (status != GC_OK) return status;
+    const ptrdiff_t alone = p->groups * s->kslabs * s->cslabs;
+    s->chunks = gc_max(1, gc_min(gc_ceil_div(wanted_units, alone), p->batch));
+    plan->units = alone * s->chunks;
+    const sizes z = scratch_sizes(plan, s);
+    plan->scratch_size = z.x + z.g + z.sums + z.turned + z.row;
+    gc_weight_sums_share(plan, s->chunks);
+    plan->seconds = predict(plan, s);
+    return GC_OK;
+}
+
+/* The piece of the gradient that a unit sums up. */
+typedef struct piece {
+    const gc_run *run;
+    const grad_lanes *s;
+    char *x, *g, *sums, *turned, *row;
+    gc_weight_part part;
+    ptrdiff_t origin[3], size[3]; /* of the box */
+} piece;
+
+static ptrdiff_t taps_of(const piece *u) { return (u->part.c1 - u->part.c0) * u->s->per_channel; }
+
+/* Gradients of the box: vectors of `vb` for every position, block of vectors after block. */
+static char *gradients_at(const piece *u, ptrdiff_t vector, ptrdiff_t position, ptrdiff_t vb) {
+    const ptrdiff_t lanes = u->run->plan->kernels->lanes;
+    const ptrdiff_t positions = u->size[0] * u->size[1] * u->size[2];
+    return u->g + (vector * positions + position * vb) * lanes *
+                      (ptrdiff_t)u->run->plan->kernels->real_size;
+}
+
+static void scatter(char *to, ptrdiff_t apart, const char *from, ptrdiff_t n, ptrdiff_t size) {
+    if (size == 4)
+        for (ptrdiff_t i = 0; i < n; i++) ((float *)to)[i * apart] = ((const float *)from)[i];
+    else
+        for (ptrdiff_t i = 0; i < n; i++) ((double *)to)[i * apart] = ((const double *)from)[i];
+}
+
+static ptrdiff_t vectors_at(const piece *u, ptrdiff_t v) {
+    const ptrdiff_t vectors = gc_ceil_div(u->part.k1 - u->part.k0, u->run->plan->kernels->lanes);
+    return gc_min(u->s->vb, vectors - v);
+}
+
+/* One run of positions, of the channels of vectors `vector` .. vector + vb - 1. */
+static void pack_gradient_run(const piece *u, const char *from, ptrdiff_t vector, ptrdiff_t vb,
+                              ptrdiff_t position, ptrdiff_t n) {
+    const gc_plan *plan = u->run->plan;
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t *b = p->weight_strides, k = vector * lanes;
+    const ptrdiff_t channels = gc_min(vb * lanes, u->part.k1 - u->part.k0 - k);
+    char *to = gradients_at(u, vector, position, vb);
+    from += k * b[1];
+    if (plan->storage_size == size && b[4] == size && b[1] % size == 0) {
+        for (ptrdiff_t v = 0; v < vb; v++)
+            plan->kernels->turn(&(gc_turn){
+                .from = from + v * lanes * b[1],
+                .to = to + v * lanes * size,
+                .from_step = b[1] / size,
+                .to_step = vb * lanes,
+                .rows = channels - v * lanes,
+                .n = n,
+            });
+        return;
+    }
+    if (channels < vb * lanes) memset(to, 0, (size_t)(n * vb * lanes * size));
+    if (b[1] == plan->storage_size)
+        for (ptrdiff_t i = 0; i < n; i++)
+            plan->kernels->load(to + i * vb * lanes * size, from + i * b[4], b[1], channels,
+                                p->dtype);
+    else
+        for (ptrdiff_t c = 0; c < channels; c++) {
+            plan->kernels->load(u->row, from + c * b[1], b[4], n, p->dtype);
+            scatter(to + c * size, vb * lanes, u->row, n, size);
+        }
+}
+
+static void pack_gradients(const piece *u, ptrdiff_t n) {
+    const gc_problem *p = &u->run->plan->problem;
+    const ptrdiff_t *b = p->weight_strides, wide = u->size[2];
+    const char *image = (const char *)u->run->arrays->weight + n * b[0] +
+                        (u->part.group * p->out_per_group + u->part.k0) * b[1] +
+                        u->origin[0] * b[2] + u->origin[1] * b[3] + u->origin[2] * b[4];
+    const int joined = b[3] == wide * b[4] && wide == p->out_size[2]; /* rows follow each other */
+    const ptrdiff_t runs = joined ? 1 : u->size[1], each = joined ? u->size[1] * wide : wide;
+    for (ptrdiff_t v = 0, vb; (vb = vectors_at(u, v)) > 0; v += vb)
+        for (ptrdiff_t d = 0; d < u->size[0]; d++)
+            for (ptrdiff_t i = 0; i < runs; i++)
+                pack_gradient_run(u, image + d * b[2] + i * b[3], v, vb,
+                                  (d * u->size[1]) * wide + i * each, each);
+}
+
+static void pack_inputs(const piece *u, ptrdiff_t n, int again) {
+    const gc_plan *plan = u->run->plan;
+    const gc_problem *p = &plan->problem;
+    const char *image = (const char *)u->run->arrays->input + n * p->input_strides[0] +
+                        (u->part.group * p->in_per_group + u->part.c0) * p->input_strides[1];
+    gc_pack(plan, u->s->axes, &u->s->planes, image, p->input_strides + 1,
+            u->part.c1 - u->part.c0, u->origin, again, u->x);
+}
+
+/* Rows first .. first + rows - 1 of depth d: every tap by every vector. */
+static void add_rows(const piece *u, ptrdiff_t d, ptrdiff_t first, ptrdiff_t rows) {
+    const gc_kernels *kernels = u->run->plan->kernels;
+    const grad_lanes *s = u->s;
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
+    const ptrdiff_t taps = taps_of(u);
+    gc_lane_dot a = {
+        .plane = u->x + (d * s->planes.slice + first * s->planes.pitch) * size,
+        .rows = rows,
+        .columns = u->size[2],
+        .pitch = s->planes.pitch,
+        .sums_t = s->vectors * lanes,
+    };
+    for (ptrdiff_t v = 0, vb; (vb = vectors_at(u, v)) > 0; v += vb) {
+        a.grad = gradients_at(u, v, (d * u->size[1] + first) * u->size[2], vb);
+        for (ptrdiff_t t = 0, tb; t < taps; t += tb) {
+            tb = gc_ceil_div(taps - t, gc_ceil_div(taps - t, kernels->max_lane_dot_tb[vb - 1]));
+            a.taps = s->taps + t;
+            a.sums = u->sums + (t * a.sums_t + v * lanes) * size;
+            kernels->lane_dot[tb - 1][vb - 1](&a);
+        }
+    }
+}
+
+static void add_box(const piece *u) {
+    const gc_kernels *kernels = u->run->plan->kernels;
+    const ptrdiff_t row = u->size[2] * u->s->vb * kernels->lanes * (ptrdiff_t)kernels->real_size;
+    const ptrdiff_t blocks = gc_ceil_div(u->size[1], gc_max(block_bytes / row, 1));
+    for (ptrdiff_t d = 0; d < u->size[0]; d++)
+        for (ptrdiff_t i = 0; i < blocks; i++) {
+            const ptrdiff_t first = gc_cut(u->size[1], blocks, i);
+            add_rows(u, d, first, gc_cut(u->size[1], blocks, i + 1) - first);
+        }
+}
+
+static void sum_piece(piece *u) {
+    const gc_problem *p = &u->run->plan->problem;
+    const grad_lanes *s = u->s;
+    const ptrdiff_t first = gc_cut(p->batch, s->chunks, u->part.chunk),
+                    last = gc_cut(p->batch, s->chunks, u->part.chunk + 1);
+    const ptrdiff_t boxes = s->boxes[0] * s->boxes[1] * s->boxes[2];
+    memset(u->sums, 0, scratch_sizes(u->run->plan, s).sums);
+    if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) return;
+    for (ptrdiff_t n = first; n < last; n++)
+        for (ptrdiff_t box = 0; box < boxes; box++) {
+            const ptrdiff_t at[3] = {box / (s->boxes[1] * s->boxes[2]),
+                                     box / s->boxes[2] % s->boxes[1], box % s->boxes[2]};
+            for (int i = 0; i < 3; i++) {
+                u->origin[i] = at[i] * s->planes.extent[i];
+                u->size[i] = gc_min(s->planes.extent[i], p->out_size[i] - u->origin[i]);
+            }
+            pack_inputs(u, n, boxes == 1 && n > first);
+            pack_gradients(u, n);
+            add_box(u);
+        }
+}
+
+/* From sums[tap][output channel] to [output channel][tap]. */
+static void turn_sums(const piece *u) {
+    const gc_kernels *kernels = u->run->plan->kernels;
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, taps = taps_of(u);
+    const ptrdiff_t channels = u->part.k1 - u->part.k0, row = u->s->vectors * kernels->lanes;
+    for (ptrdiff_t t = 0; t < taps; t++)
+        scatter(u->turned + t * size, taps, u->sums + t * row * size, channels, size);
+}
+
+static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const grad_lanes *s = plan->state;
+    const sizes z = scratch_sizes(plan, s);
+    piece u = {.run = run, .s = s, .x = scratch};
+    u.g = u.x + z.x;
+    u.sums = u.g + z.g;
+    u.turned = u.sums + z.sums;
+    u.row = u.turned + z.turned;
+    for (ptrdiff_t unit = first; unit < last; unit++) {
+        const ptrdiff_t c = unit % s->cslabs, k = unit / s->cslabs % s->kslabs;
+        const ptrdiff_t rest = unit / s->cslabs / s->kslabs;
+        u.part = (gc_weight_part){
+            .group = rest / s->chunks,
+            .k0 = gc_cut(p->out_per_group, s->kslabs, k),
+            .k1 = gc_cut(p->out_per_group, s->kslabs, k + 1),
+            .c0 = gc_cut(p->in_per_group, s->cslabs, c),
+            .c1 = gc_cut(p->in_per_group, s->cslabs, c + 1),
+            .chunk = rest % s->chunks,
+        };
+        sum_piece(&u);
+        turn_sums(&u);
+        gc_weight_sums_put(run, s->chunks, &u.part, u.turned);
+    }
+}
+
+static void combine(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
+    const grad_lanes *s = run->plan->state;
+    gc_weight_sums_combine(run, s->chunks, scratch, first, last);
+}
+
+static void describe(const gc_plan *plan, char *text, size_t size) {
+    const grad_lanes *s = plan->state;
+    snprintf(text, size, "%d taps x %d vectors of %d output channels; %td chunks of the batch",
+             plan->kernels->max_lane_dot_tb[s->vb - 1], s->vb, plan->kernels->lanes, s->chunks);
+}
+
+const gc_algorithm gc_grad_weight_lanes = {
+    .name = "grad_weight_lanes",
+    .refuse = refuse,
+    .create = create,
+    .destroy = destroy,
+    .work = work,
+    .combine = combine,
+    .describe = describe,
+};
