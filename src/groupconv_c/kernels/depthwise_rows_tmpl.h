@@ -60,8 +60,10 @@ GC_INLINE void OP(depthwise_rows_vector)(const gc_depthwise_rows *a, const gc_co
         for (; s < a->taps; s++)
             OP(depthwise_columns)(a, slab, columns, s, acc, S, 1, KR, RB, EDGE);
     }
-    GC_UNROLL(8)
-    for (int j = 0; S == 2 && j < RB; j++) acc[j] = OP(unmix)(acc[j]);
+    if (S == 2) {
+        GC_UNROLL(8)
+        for (int j = 0; j < RB; j++) acc[j] = OP(unmix)(acc[j]);
+    }
     const int stored = EDGE ? columns->stored : LANES;
     if (a->residual) {
         const real *residual = (const real *)a->residual + columns->column;
