@@ -144,7 +144,8 @@ int problem_depthwise(int index, gc_problem *p) {
     p->out_per_group = 1 + index % 5 / 4;
     for (int i = 0; i < ndim; i++) {
         const int depth = ndim == 3 && i == 0;
-        const ptrdiff_t stride = depth ? 1 : kind[k].stride, dilation = depth ? 1 : kind[k].dilation;
+        const ptrdiff_t stride = depth ? 1 : kind[k].stride,
+                        dilation = depth ? 1 : kind[k].dilation;
         const ptrdiff_t taps = depth ? 3 : i == ndim - 1 ? kernel : 1 + (kernel + index % 2) % 8;
         const ptrdiff_t reach = (taps - 1) * dilation, before = (reach + index % 3) / 2;
         const ptrdiff_t n = depth ? 3 : i == ndim - 1 ? width : 1 + (width + index) % 11;

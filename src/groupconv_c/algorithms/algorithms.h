@@ -18,7 +18,13 @@ extern const gc_algorithm gc_winograd_2x2_5x5;
 extern const gc_algorithm gc_winograd_4x4;
 
 /* Kinds of prepared weights; plans of one problem family may share those of one kind. */
-enum { GC_KEY_CONVERTED = 1, GC_KEY_WINOGRAD, GC_KEY_LANE_RUNS = 16, GC_KEY_LANE_TILES, GC_KEY_PASSES };
+enum {
+    GC_KEY_CONVERTED = 1,
+    GC_KEY_WINOGRAD,
+    GC_KEY_LANE_RUNS = 16,
+    GC_KEY_LANE_TILES,
+    GC_KEY_PASSES
+};
 
 /* Seconds of a cycle in predictions; only ratios decide. */
 #define GC_CYCLE (1 / 3.0e9)

@@ -186,9 +186,8 @@ static gc_status create_tiles(const gc_plan *plan, in_place *s) {
     s->band_tile = calloc((size_t)s->bands + 1, sizeof *s->band_tile);
     if (s->band_tile == NULL) return GC_ERROR_MEMORY;
     for (ptrdiff_t b = 0; b < s->bands; b++)
-        s->band_tile[b + 1] =
-            s->band_tile[b] +
-            list_tiles(plan, s, gc_cut(rows, s->bands, b), gc_cut(rows, s->bands, b + 1), NULL);
+        s->band_tile[b + 1] = s->band_tile[b] + list_tiles(plan, s, gc_cut(rows, s->bands, b),
+                                                           gc_cut(rows, s->bands, b + 1), NULL);
     s->tiles = calloc((size_t)s->band_tile[s->bands] + 1, sizeof *s->tiles);
     if (s->tiles == NULL) return GC_ERROR_MEMORY;
     for (ptrdiff_t b = 0; b < s->bands; b++)
@@ -212,7 +211,7 @@ static double predict(const gc_plan *plan, const in_place *s) {
     double rows = (double)p->out_size[1];
     if (!s->rolling) { /* all rows of a tile are computed */
         rows = 0;
-        for (ptrdiff_t i = 0; i < s->band_tile[s->bands]; i++) 
+        for (ptrdiff_t i = 0; i < s->band_tile[s->bands]; i++)
             rows += s->tiles[i].few ? few_rows : tile_rows;
     }
     const double vectors = (double)p->out_size[0] * rows * (double)s->ncolumns;
@@ -297,7 +296,8 @@ static place place_of(const gc_run *run, const cursor *at) {
     return (place){
         .in = (const char *)run->arrays->input + at->n * i[0] + at->g * i[1],
         .residual = residual ? residual + at->n * r[0] + k * r[1] + at->depth * r[2] : NULL,
-        .weight = gc_weights_at(&s->weights, plan, run, at->g, at->within) + s->weight_origin * size,
+        .weight =
+            gc_weights_at(&s->weights, plan, run, at->g, at->within) + s->weight_origin * size,
         .init = (const char *)run->bias + k * size,
         .out = (char *)run->arrays->output + at->n * o[0] + k * o[1] + at->depth * o[2],
     };
@@ -497,8 +497,8 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
         snprintf(text, size, "columns of %d lanes rolling over rows; %td bands",
                  plan->kernels->lanes, s->bands);
     else
-        snprintf(text, size, "tiles of %d rows x %d lanes; %td bands",
-                 tile_rows, plan->kernels->lanes, s->bands);
+        snprintf(text, size, "tiles of %d rows x %d lanes; %td bands", tile_rows,
+                 plan->kernels->lanes, s->bands);
 }
 
 const gc_algorithm gc_depthwise_in_place = {

@@ -12,6 +12,7 @@
 
 #include "algorithms.h"
 #include "pack.h"
+#include "scatter.h"
 #include "tile_store.h"
 #include "weights.h"
 
@@ -48,6 +49,7 @@ typedef struct depthwise {
     ptrdiff_t tiles;   /* of one channel */
     tile *places;
     int clamp, plain; /* the microkernel clamps; it stores itself */
+    int scattered;    /* several passes along one row of reals */
     double low, high;
 } depthwise;
 
@@ -205,6 +207,7 @@ static gc_status create(gc_plan *plan) {
     s->plain = s->clamp && s->axes[2].passes[0].step == 1 && s->axes[1].passes[0].step == 1 &&
                s->axes[0].passes[0].step == 1 && gc_output_is_rows(plan) &&
                gc_residual_is_rows(plan);
+    s->scattered = s->fold && !s->plain && gc_output_is_rows(plan) && gc_residual_is_rows(plan);
     gc_weights_create(&s->weights, plan);
     count_tiles(plan, s);
     const ptrdiff_t counts[3] = {gc_max(s->axes[0].count, 1), gc_max(s->axes[1].count, 1),
@@ -240,14 +243,31 @@ typedef struct channel {
     char *results, *out;
 } channel;
 
-static void interleave(char *to, const char *from, ptrdiff_t passes, ptrdiff_t apart,
-                       ptrdiff_t lanes, size_t size) {
+/* Takes the results of all passes along a folded row to their places; then what follows the sum. */
+static void scatter_row(const channel *c, const tile *t) {
+    const gc_plan *plan = c->run->plan;
+    const gc_problem *p = &plan->problem;
+    const depthwise *s = c->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t passes = s->axes[2].npasses, first = t->row * lanes;
     for (ptrdiff_t i = 0; i < passes; i++)
-        for (ptrdiff_t l = 0; l < lanes; l++)
-            if (size == 4)
-                ((float *)to)[l * passes + i] = ((const float *)from)[i * apart + l];
-            else
-                ((double *)to)[l * passes + i] = ((const double *)from)[i * apart + l];
+        gc_scatter(c->out + (first * passes + i) * size, passes,
+                   c->results + i * tile_rows * lanes * size,
+                   gc_min(t->nrows * lanes, s->axes[2].passes[i].count - first), size);
+    if (c->residual == NULL && p->activation == GC_IDENTITY) return;
+    const ptrdiff_t at = first * passes * size;
+    const gc_finish f = {
+        .from = c->out + at,
+        .to = c->out + at,
+        .to_stride = size,
+        .residual = c->residual ? c->residual + at : NULL,
+        .residual_stride = size,
+        .n = gc_min(t->nrows * lanes * passes, p->out_size[2] - first * passes),
+        .dtype = p->dtype,
+        .activation = p->activation,
+        .parameter = p->activation_parameter,
+    };
+    plan->kernels->finish(&f);
 }
 
 /* Takes the results of all passes along the width to their places. */
@@ -272,8 +292,9 @@ static void finish_vector(const channel *c, const tile *t, ptrdiff_t v) {
         f.from = passes > 1 ? row : from;
         if (passes == 2)
             plan->kernels->zip(row, from, from + apart * size);
-        else if (passes > 1)
-            interleave(row, from, passes, apart, lanes, (size_t)size);
+        else
+            for (ptrdiff_t i = 0; i < passes && passes > 1; i++)
+                gc_scatter(row + i * size, passes, from + i * apart * size, lanes, size);
         f.n = gc_min(lanes * passes, p->out_size[2] - column);
         f.to = c->out + t->out + j * t->out_row + v * lanes * passes * to;
         if (c->residual)
@@ -318,7 +339,10 @@ static void run_tile(const channel *c, const tile *t, gc_depthwise *a) {
         }
         pass -= s->axes[2].npasses;
         a->plane = (const char *)a->plane + lanes * size;
-        finish_vector(c, t, v);
+        if (s->scattered)
+            scatter_row(c, t);
+        else
+            finish_vector(c, t, v);
     }
 }
 

@@ -142,10 +142,9 @@ static void run_tile(const gc_run *run, const channel *at, gc_depthwise_up *a, i
         const ptrdiff_t left = w->ntaps ? w->taps[0].shift : 0;
         pass[i]->in = at->in + top * p->input_strides[3] + left * size;
         pass[i]->slabs = &slab;
-        pass[i]->weight =
-            at->weight + gc_weights_tap(&s->weights, 0, 0, h->taps[0].kernel,
-                                        w->ntaps ? w->taps[0].kernel : 0) *
-                             size;
+        pass[i]->weight = at->weight + gc_weights_tap(&s->weights, 0, 0, h->taps[0].kernel,
+                                                      w->ntaps ? w->taps[0].kernel : 0) *
+                                           size;
     }
     a->even.edge = slab.first > 0 || slab.last < reads;
     a->even.nrows = (int)nrows;

@@ -151,9 +151,9 @@ static gc_status create(gc_plan *plan) {
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
     if (s->weights.order)
-        plan->prepared_key = (size_t)(GC_KEY_PASSES + 256 * (s->axes[0].npasses +
-                                                             256 * (s->axes[1].npasses +
-                                                                    256 * s->axes[2].npasses)));
+        plan->prepared_key =
+            (size_t)(GC_KEY_PASSES + 256 * (s->axes[0].npasses +
+                                            256 * (s->axes[1].npasses + 256 * s->axes[2].npasses)));
     plan->seconds = predict(plan, s, cycles_per_tap);
     plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
     return GC_OK;

@@ -13,13 +13,14 @@
 
 #include "algorithms.h"
 #include "pack.h"
+#include "scatter.h"
 #include "weight_sums.h"
 
 enum {
     box_bytes = 256 * 1024,
     out_slab = 64, /* channels */
     in_slab = 64,
-    wanted_units = 16,     /* fewer: the batch is cut into chunks */
+    wanted_units = 16,       /* fewer: the batch is cut into chunks */
     block_bytes = 16 * 1024, /* of gradients at a time: they stay in the first-level cache */
 };
 
@@ -84,8 +85,8 @@ static sizes scratch_sizes(const gc_plan *plan, const grad_lanes *s) {
 
 static double predict(const gc_plan *plan, const grad_lanes *s) {
     const gc_problem *p = &plan->problem;
-    const double positions = (double)p->batch * (double)(p->out_size[0] * p->out_size[1]) *
-                             (double)p->out_size[2];
+    const double positions =
+        (double)p->batch * (double)(p->out_size[0] * p->out_size[1]) * (double)p->out_size[2];
     const double taps = (double)(p->in_per_group * s->per_channel);
     const double each = taps * (double)(s->kslabs * s->vectors) * 0.58;
     const double gradients = (double)(p->out_per_group * s->cslabs) * 1.6;
@@ -138,13 +139,6 @@ static char *gradients_at(const piece *u, ptrdiff_t vector, ptrdiff_t position, 
                       (ptrdiff_t)u->run->plan->kernels->real_size;
 }
 
-static void scatter(char *to, ptrdiff_t apart, const char *from, ptrdiff_t n, ptrdiff_t size) {
-    if (size == 4)
-        for (ptrdiff_t i = 0; i < n; i++) ((float *)to)[i * apart] = ((const float *)from)[i];
-    else
-        for (ptrdiff_t i = 0; i < n; i++) ((double *)to)[i * apart] = ((const double *)from)[i];
-}
-
 static ptrdiff_t vectors_at(const piece *u, ptrdiff_t v) {
     const ptrdiff_t vectors = gc_ceil_div(u->part.k1 - u->part.k0, u->run->plan->kernels->lanes);
     return gc_min(u->s->vb, vectors - v);
@@ -180,7 +174,7 @@ static void pack_gradient_run(const piece *u, const char *from, ptrdiff_t vector
     else
         for (ptrdiff_t c = 0; c < channels; c++) {
             plan->kernels->load(u->row, from + c * b[1], b[4], n, p->dtype);
-            scatter(to + c * size, vb * lanes, u->row, n, size);
+            gc_scatter(to + c * size, vb * lanes, u->row, n, size);
         }
 }
 
@@ -204,8 +198,8 @@ static void pack_inputs(const piece *u, ptrdiff_t n, int again) {
     const gc_problem *p = &plan->problem;
     const char *image = (const char *)u->run->arrays->input + n * p->input_strides[0] +
                         (u->part.group * p->in_per_group + u->part.c0) * p->input_strides[1];
-    gc_pack(plan, u->s->axes, &u->s->planes, image, p->input_strides + 1,
-            u->part.c1 - u->part.c0, u->origin, again, u->x);
+    gc_pack(plan, u->s->axes, &u->s->planes, image, p->input_strides + 1, u->part.c1 - u->part.c0,
+            u->origin, again, u->x);
 }
 
 /* Rows first .. first + rows - 1 of depth d: every tap by every vector. */
@@ -271,7 +265,7 @@ static void turn_sums(const piece *u) {
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size, taps = taps_of(u);
     const ptrdiff_t channels = u->part.k1 - u->part.k0, row = u->s->vectors * kernels->lanes;
     for (ptrdiff_t t = 0; t < taps; t++)
-        scatter(u->turned + t * size, taps, u->sums + t * row * size, channels, size);
+        gc_scatter(u->turned + t * size, taps, u->sums + t * row * size, channels, size);
 }
 
 static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {

@@ -42,8 +42,7 @@ void gc_weight_sums_put(const gc_run *run, ptrdiff_t chunks, const gc_weight_par
         const ptrdiff_t row = part->group * p->out_per_group + k;
         if (chunks > 1) {
             const ptrdiff_t rows = part->chunk * p->groups * p->out_per_group + row;
-            memcpy(run->shared + (rows * p->in_per_group + part->c0) * kernel, sums,
-                   (size_t)bytes);
+            memcpy(run->shared + (rows * p->in_per_group + part->c0) * kernel, sums, (size_t)bytes);
             continue;
         }
         for (ptrdiff_t c = part->c0; c < part->c1; c++)

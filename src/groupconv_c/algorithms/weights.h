@@ -11,7 +11,8 @@ typedef struct gc_weights {
     ptrdiff_t k, c, d, h, w;
     ptrdiff_t per_k;                         /* reals of one output channel when converted */
     ptrdiff_t k_bytes, c_bytes, group_bytes; /* of the caller's array */
-    ptrdiff_t *order; /* own order: bytes from an output channel's begin to each of its per_k weights */
+    ptrdiff_t
+        *order; /* own order: bytes from an output channel's begin to each of its per_k weights */
 } gc_weights;
 
 /* Weights are rarely in a near cache when a layer's turn comes: cycles until so many bytes are there. */

@@ -4,44 +4,20 @@
  * packed into phase planes of the tile step m, so that the transforms are plain vector code with tiles in
  * the lanes; the products of each of the window's elements are a tap sum over channels; the inverse
  * transform puts tiles side by side into rows, which are finished (residual, activation, type) one by one.
- *
- * The transforms mix the elements of a window: an infinity or NaN would spread over its tile, and so
- * would an overflow. Where a channel's results in a box are not all finite, those that are not are
- * replaced by direct sums over the same phase planes.
+ * This file plans; winograd_work.c computes.
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "algorithms.h"
-#include "pack.h"
-#include "tile_store.h"
-#include "weights.h"
+#include "winograd.h"
 
 enum {
     products_bytes = 960 * 1024, /* transformed input of a box: most of the second-level cache */
     k_slab = 16, /* output channels whose products wait for their inverse transform */
-    most_window = 6,
 };
 
 static const gc_winograd_kind kinds[GC_WINOGRAD_KINDS] = {{4, 3, 6}, {2, 5, 6}, {2, 3, 4}};
-
-typedef struct winograd {
-    gc_winograd_kind kind;
-    int which;
-    gc_axis axes[3];
-    gc_planes planes;
-    ptrdiff_t boxes, tiles_high, tiles_wide;
-    ptrdiff_t tile_vectors; /* of a full box, packed tightly */
-    gc_run_lanes lanes;
-    ptrdiff_t offsets[most_window * most_window];
-    gc_tap *taps;   /* one per input channel, for the products */
-    gc_weights raw; /* converted weights, behind the transformed ones */
-    ptrdiff_t kslabs, in_step, out_step, out_row;
-    int kb;
-    double cycles_per_channel_pair;
-} winograd;
 
 static const char *refuse(const gc_plan *plan, int taps) {
     const gc_problem *p = &plan->problem;
@@ -56,7 +32,7 @@ static const char *refuse(const gc_plan *plan, int taps) {
 }
 
 static void destroy(gc_plan *plan) {
-    winograd *s = plan->state;
+    gc_winograd *s = plan->state;
     if (s == NULL) return;
     for (int i = 0; i < 3; i++) gc_axis_destroy(&s->axes[i]);
     gc_run_lanes_destroy(&s->lanes);
@@ -69,7 +45,7 @@ static void destroy(gc_plan *plan) {
 static ptrdiff_t off_set(ptrdiff_t n) { return n % 1024 < 48 || n % 1024 > 976 ? n + 48 + 16 : n; }
 
 /* Windows are the "outputs" of a convolution whose kernel is the window and whose stride is the tile. */
-static gc_status create_axes(const gc_problem *p, winograd *s) {
+static gc_status create_axes(const gc_problem *p, gc_winograd *s) {
     gc_problem tiles = *p;
     tiles.op = GC_CONV;
     for (int i = 1; i < 3; i++) {
@@ -89,7 +65,7 @@ static gc_status create_axes(const gc_problem *p, winograd *s) {
 }
 
 /* Rows of tiles per box: the fewest vectors in all that keep the transformed input in cache. */
-static void choose_box(const gc_plan *plan, winograd *s) {
+static void choose_box(const gc_plan *plan, gc_winograd *s) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t lanes = plan->kernels->lanes, high = gc_max(s->tiles_high, 1);
     const ptrdiff_t wide = gc_max(s->tiles_wide, 1);
@@ -113,20 +89,15 @@ static void choose_box(const gc_plan *plan, winograd *s) {
     gc_planes_layout(&s->planes, s->axes, extent, (GC_MAX_VB + 1) * lanes);
 }
 
-static ptrdiff_t transformed_weights(const gc_problem *p, const winograd *s) {
+ptrdiff_t gc_winograd_weight_count(const gc_problem *p, const gc_winograd *s) {
     return (ptrdiff_t)(s->kind.window * s->kind.window) * p->groups * p->out_per_group *
            p->in_per_group;
 }
-
-typedef struct sizes {
-    size_t planes, in, out, rows, tile, taps;
-} sizes;
-
-static sizes scratch_sizes(const gc_plan *plan, const winograd *s) {
+gc_winograd_sizes gc_winograd_scratch(const gc_plan *plan, const gc_winograd *s) {
     const size_t size = plan->kernels->real_size;
     const int window = s->kind.window * s->kind.window;
     const ptrdiff_t icg = plan->problem.in_per_group;
-    const sizes z = {
+    const gc_winograd_sizes z = {
         .planes = gc_round_up(gc_planes_elements(&s->planes, icg) * size, 64),
         .in = gc_round_up((size_t)(window * s->in_step) * size, 64),
         .out = gc_round_up((size_t)(window * s->out_step) * size, 64),
@@ -137,7 +108,7 @@ static sizes scratch_sizes(const gc_plan *plan, const winograd *s) {
     return z;
 }
 
-static double predict(const gc_plan *plan, const winograd *s) {
+static double predict(const gc_plan *plan, const gc_winograd *s) {
     const gc_problem *p = &plan->problem;
     const double window = s->kind.window * s->kind.window, v = (double)s->tile_vectors;
     const double icg = (double)p->in_per_group, ocg = (double)p->out_per_group;
@@ -154,7 +125,7 @@ static double predict(const gc_plan *plan, const winograd *s) {
 }
 
 /* Each weight is moved into a vector by itself; what they become is written once. */
-static double predict_prepare(const gc_plan *plan, const winograd *s) {
+static double predict_prepare(const gc_plan *plan, const gc_winograd *s) {
     const gc_problem *p = &plan->problem;
     const double taps = s->kind.taps * s->kind.taps, window = s->kind.window * s->kind.window;
     const double pairs = (double)(p->groups * p->in_per_group * p->out_per_group);
@@ -166,7 +137,7 @@ static double predict_prepare(const gc_plan *plan, const winograd *s) {
 static gc_status create_kind(gc_plan *plan, int which) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t lanes = plan->kernels->lanes;
-    winograd *s = plan->state = calloc(1, sizeof *s);
+    gc_winograd *s = plan->state = calloc(1, sizeof *s);
     if (s == NULL) return GC_ERROR_MEMORY;
     s->which = which;
     s->kind = kinds[which];
@@ -197,10 +168,10 @@ static gc_status create_kind(gc_plan *plan, int which) {
     gc_weights_convert(&s->raw, plan);
     plan->units = p->batch * p->groups * s->boxes * s->kslabs;
     if (p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
-    const sizes z = scratch_sizes(plan, s);
+    const gc_winograd_sizes z = gc_winograd_scratch(plan, s);
     plan->scratch_size = z.planes + z.in + z.out + z.rows + z.tile + z.taps;
     plan->prepared_size =
-        (size_t)(transformed_weights(p, s) + p->groups * p->out_per_group * s->raw.per_k) *
+        (size_t)(gc_winograd_weight_count(p, s) + p->groups * p->out_per_group * s->raw.per_k) *
         plan->kernels->real_size;
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_key = (size_t)(GC_KEY_WINOGRAD + which);
@@ -209,18 +180,14 @@ static gc_status create_kind(gc_plan *plan, int which) {
     return GC_OK;
 }
 
-static double read_real(const char *from, ptrdiff_t i, size_t size) {
-    return size == 4 ? ((const float *)from)[i] : ((const double *)from)[i];
-}
-
 /* Transforms output channels first..last-1, counted over all groups: U[g][window][k][c]. */
 static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
                     ptrdiff_t last) {
     const gc_problem *p = &plan->problem;
-    const winograd *s = plan->state;
+    const gc_winograd *s = plan->state;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, icg = p->in_per_group;
     const ptrdiff_t window = s->kind.window * s->kind.window;
-    char *raw = (char *)prepared + transformed_weights(p, s) * size;
+    char *raw = (char *)prepared + gc_winograd_weight_count(p, s) * size;
     gc_weights_prepare(&s->raw, plan, weight, raw, first, last);
     gc_winograd_weights a = {
         .channels = icg,
@@ -235,217 +202,8 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
     }
 }
 
-/* One box of one image and group. */
-typedef struct box {
-    const gc_run *run;
-    const winograd *s;
-    char *planes, *in, *out, *rows, *tile;
-    gc_tap *taps;
-    ptrdiff_t n, g, origin, rows_of_tiles;
-} box;
-
-static void bind(box *b, const gc_plan *plan, char *scratch) {
-    const sizes z = scratch_sizes(plan, b->s);
-    b->planes = scratch;
-    b->in = b->planes + z.planes;
-    b->out = b->in + z.in;
-    b->rows = b->out + z.out;
-    b->tile = b->rows + z.rows;
-    b->taps = (gc_tap *)(b->tile + z.tile);
-    memset(b->in, 0, z.in); /* lanes behind the last tile stay what they are: zeros */
-}
-
-static ptrdiff_t flat_tiles(const box *b) {
-    return (b->rows_of_tiles - 1) * b->s->planes.pitch + b->s->tiles_wide;
-}
-
-static void transform_input(const box *b, int again) {
-    const gc_plan *plan = b->run->plan;
-    const gc_problem *p = &plan->problem;
-    const winograd *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t origin[3] = {0, b->origin, 0};
-    const char *image = (const char *)b->run->arrays->input + b->n * p->input_strides[0] +
-                        b->g * p->in_per_group * p->input_strides[1];
-    gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group, origin, again,
-            b->planes);
-    gc_winograd_input a = {.offsets = s->offsets, .lanes = s->lanes.lanes, .out_step = s->in_step};
-    const ptrdiff_t flat = flat_tiles(b), whole = flat / lanes;
-    const gc_lanes cut =
-        flat % lanes ? gc_run_lanes_cut(&s->lanes, whole, flat, 0, (int)lanes) : (gc_lanes){0};
-    for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
-        a.planes = b->planes + c * s->planes.channel * size;
-        a.out = b->in + c * s->tile_vectors * lanes * size;
-        a.lanes = s->lanes.lanes;
-        a.vectors = whole;
-        plan->kernels->winograd_input[s->kind.window == 6](&a);
-        if (cut.count == 0) continue;
-        a.planes = (const char *)a.planes + whole * lanes * size;
-        a.out = (char *)a.out + s->lanes.start[whole] * size;
-        a.lanes = &cut;
-        a.vectors = 1;
-        plan->kernels->winograd_input[s->kind.window == 6](&a);
-    }
-}
-
-/* Products of output channels k .. k + count - 1 of the group. */
-static void multiply(const box *b, ptrdiff_t k, ptrdiff_t count) {
-    const gc_plan *plan = b->run->plan;
-    const gc_problem *p = &plan->problem;
-    const winograd *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t window = s->kind.window * s->kind.window;
-    const ptrdiff_t vectors = gc_ceil_div(b->rows_of_tiles * s->tiles_wide, lanes);
-    static const double zeros[GC_MAX_KB];
-    gc_tap_sum sum = {
-        .taps = s->taps,
-        .ntaps = p->in_per_group,
-        .weight_k = p->in_per_group,
-        .init = zeros,
-        .out_k = s->tile_vectors * lanes,
-    };
-    for (ptrdiff_t e = 0; e < window; e++)
-        for (ptrdiff_t i = 0, kb; i < count; i += kb) {
-            kb = gc_even_tile(count, i, s->kb);
-            sum.weight = (const char *)b->run->weights +
-                         ((b->g * window + e) * p->out_per_group + k + i) * p->in_per_group * size;
-            if (e + 1 < window) /* the next element's rows are short: fetched ahead by hand */
-                gc_prefetch((const char *)sum.weight + p->out_per_group * p->in_per_group * size,
-                            kb * p->in_per_group * size);
-            for (ptrdiff_t v = 0, vb; v < vectors; v += vb) {
-                vb = gc_even_tile(vectors, v, plan->kernels->max_vb[kb - 1]);
-                sum.plane = b->in + (e * s->in_step + v * lanes) * size;
-                sum.out = b->out + (e * s->out_step + i * sum.out_k + v * lanes) * size;
-                plan->kernels->tap_sum[kb - 1][vb - 1](&sum);
-            }
-        }
-}
-
-static void finish_rows(const box *b, ptrdiff_t k) {
-    const gc_plan *plan = b->run->plan;
-    const gc_problem *p = &plan->problem;
-    const winograd *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, m = s->kind.outputs;
-    const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
-    char *out = (char *)b->run->arrays->output + b->n * o[0] + k * o[1];
-    const char *residual =
-        p->has_residual ? (const char *)b->run->arrays->residual + b->n * r[0] + k * r[1] : NULL;
-    gc_finish f = {
-        .to_stride = o[4],
-        .residual_stride = r[4],
-        .n = p->out_size[2],
-        .dtype = p->dtype,
-        .activation = p->activation,
-        .parameter = p->activation_parameter,
-    };
-    for (ptrdiff_t t = 0; t < b->rows_of_tiles; t++)
-        for (ptrdiff_t i = 0; i < m; i++) {
-            const ptrdiff_t row = (b->origin + t) * m + i;
-            if (row >= p->out_size[1]) return;
-            f.from = b->rows + (i * s->out_row + t * s->tiles_wide * m) * size;
-            f.to = out + row * o[3];
-            if (residual) f.residual = residual + row * r[3];
-            plan->kernels->finish(&f);
-        }
-}
-
-static void list_direct_taps(const box *b, int i, int j) {
-    const winograd *s = b->s;
-    const int r = s->kind.taps;
-    gc_tap *tap = b->taps;
-    for (ptrdiff_t c = 0; c < b->run->plan->problem.in_per_group; c++)
-        for (int y = 0; y < r; y++)
-            for (int x = 0; x < r; x++) {
-                const int at = b->run->plan->problem.op == GC_CONV_TRANSPOSE
-                                   ? r * r - 1 - (y * r + x)
-                                   : y * r + x;
-                *tap++ =
-                    (gc_tap){c * s->planes.channel + s->offsets[(i + y) * s->kind.window + j + x],
-                             c * r * r + at};
-            }
-}
-
-/* Replaces the box's results of channel k, counted over all groups, that are not finite by plain tap sums
- * over the phase planes. */
-static void redo_directly(const box *b, ptrdiff_t k) {
-    const gc_plan *plan = b->run->plan;
-    const gc_problem *p = &plan->problem;
-    const winograd *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t m = s->kind.outputs, flat = flat_tiles(b);
-    const char *raw = (const char *)b->run->weights + transformed_weights(p, s) * size;
-    gc_tap_sum sum = {
-        .weight = raw + k * s->raw.per_k * size,
-        .taps = b->taps,
-        .ntaps = p->in_per_group * s->kind.taps * s->kind.taps,
-        .init = (const char *)b->run->bias + k * size,
-        .out = b->tile,
-    };
-    for (int i = 0; i < m; i++)
-        for (int j = 0; j < m; j++) {
-            list_direct_taps(b, i, j);
-            for (ptrdiff_t v = 0; v * lanes < flat; v++) {
-                const gc_lanes chosen = gc_run_lanes_cut(&s->lanes, v, flat, 0, (int)lanes);
-                sum.plane = b->planes + v * lanes * size;
-                sum.lanes = &chosen;
-                plan->kernels->tap_sum[0][0](&sum);
-                char *to = b->rows + (i * s->out_row + s->lanes.start[v] * m + j) * size;
-                for (ptrdiff_t t = 0; t < (ptrdiff_t)chosen.count; t++)
-                    if (!isfinite(read_real(to, t * m, (size_t)size)))
-                        memcpy(to + t * m * size, b->tile + t * size, (size_t)size);
-            }
-        }
-}
-
-static void run_slab(const box *b, ptrdiff_t k, ptrdiff_t count) {
-    const gc_plan *plan = b->run->plan;
-    const winograd *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t tiles = b->rows_of_tiles * s->tiles_wide, vectors = gc_ceil_div(tiles, lanes);
-    const ptrdiff_t last = tiles - (vectors - 1) * lanes;
-    multiply(b, k, count);
-    for (ptrdiff_t i = 0; i < count; i++) {
-        const ptrdiff_t channel = b->g * plan->problem.out_per_group + k + i;
-        const gc_winograd_output a = {
-            .in = b->out + i * s->tile_vectors * lanes * size,
-            .init = (const char *)b->run->bias + channel * size,
-            .in_step = s->out_step,
-            .vectors = vectors,
-            .out_row = s->out_row,
-            .last_bits = (uint32_t)((1ull << last) - 1),
-            .out = b->rows,
-        };
-        if (plan->kernels->winograd_output[s->which](&a)) redo_directly(b, channel);
-        finish_rows(b, channel);
-    }
-}
-
-static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
-    const gc_plan *plan = run->plan;
-    const gc_problem *p = &plan->problem;
-    const winograd *s = plan->state;
-    box b = {.run = run, .s = s};
-    bind(&b, plan, scratch);
-    gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, b.planes);
-    ptrdiff_t ready = -1;
-    for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t slab = unit % s->kslabs, place = unit / s->kslabs;
-        if (place != ready) {
-            const int again = ready >= 0 && ready % s->boxes == place % s->boxes;
-            b.origin = place % s->boxes * s->planes.extent[1];
-            b.g = place / s->boxes % p->groups;
-            b.n = place / s->boxes / p->groups;
-            b.rows_of_tiles = gc_min(s->planes.extent[1], s->tiles_high - b.origin);
-            transform_input(&b, again);
-            ready = place;
-        }
-        const ptrdiff_t k = gc_cut(p->out_per_group, s->kslabs, slab);
-        run_slab(&b, k, gc_cut(p->out_per_group, s->kslabs, slab + 1) - k);
-    }
-}
-
 static void describe(const gc_plan *plan, char *text, size_t size) {
-    const winograd *s = plan->state;
+    const gc_winograd *s = plan->state;
     snprintf(text, size,
              "F(%dx%d, %dx%d), %td boxes of %td tiles; products %d output channels x %d vectors",
              s->kind.outputs, s->kind.outputs, s->kind.taps, s->kind.taps, s->boxes,
@@ -462,7 +220,7 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
         .create = create_##variable,                                                         \
         .destroy = destroy,                                                                  \
         .prepare = prepare,                                                                  \
-        .work = work,                                                                        \
+        .work = gc_winograd_work,                                                            \
         .describe = describe,                                                                \
     }
 

@@ -173,9 +173,9 @@ GC_INLINE void OP(depthwise_up_body)(const gc_depthwise_up *up, const int KR) {
     }
 }
 
-#define DEPTHWISE_UP(KR)                                                                 \
-    GC_NOINLINE void OP(depthwise_up_##KR)(const gc_depthwise_up *a) {                   \
-        OP(depthwise_up_body)(a, KR);                                                    \
+#define DEPTHWISE_UP(KR)                                               \
+    GC_NOINLINE void OP(depthwise_up_##KR)(const gc_depthwise_up *a) { \
+        OP(depthwise_up_body)(a, KR);                                  \
     }
 DEPTHWISE_UP(1)
 DEPTHWISE_UP(2)

@@ -23,7 +23,8 @@ typedef struct gc_tap {
 typedef struct gc_lanes {
     uint32_t bits;
     uint16_t count;
-    uint16_t spill; /* a whole vector may be stored: what lies behind the chosen lanes is stored later */
+    uint16_t
+        spill; /* a whole vector may be stored: what lies behind the chosen lanes is stored later */
 } gc_lanes;
 
 /* tap_sum[KB-1][VB-1]: KB output channels x VB vectors of positions.
@@ -107,7 +108,8 @@ typedef struct gc_columns {
  * rows i - above .. i - above + 2 of `height`, from `in` on; the others are zeros. Vectors of columns may
  * overlap. Rows below `whole` are stored as whole vectors: what spills is stored later. */
 typedef struct gc_rolling {
-    const void *in, *weight, *init, *residual; /* in: where kernel column 0 of output column 0 reads */
+    const void *in, *weight, *init,
+        *residual; /* in: where kernel column 0 of output column 0 reads */
     void *out;
     ptrdiff_t in_row, out_row, residual_row, weight_row, weight_column;
     ptrdiff_t height, out_height, above, whole, ncolumns;

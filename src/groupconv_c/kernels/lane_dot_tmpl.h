@@ -66,13 +66,13 @@ static void OP(turn)(const gc_turn *a) {
 }
 
 /* As many taps as leave registers for the gradients and one input. */
-#define LANE_DOT_MAX_TB(VB)                                         \
-    ((vector_registers - 1 - (VB)) / (VB) < GC_MAX_LANE_DOT_TB      \
-         ? (vector_registers - 1 - (VB)) / (VB)                     \
+#define LANE_DOT_MAX_TB(VB)                                    \
+    ((vector_registers - 1 - (VB)) / (VB) < GC_MAX_LANE_DOT_TB \
+         ? (vector_registers - 1 - (VB)) / (VB)                \
          : GC_MAX_LANE_DOT_TB)
-#define LANE_DOT(TB, VB)                                                            \
-    GC_NOINLINE void GC_CAT(OP(lane_dot_), GC_CAT(TB, VB))(const gc_lane_dot *a) {  \
-        if (TB <= LANE_DOT_MAX_TB(VB)) OP(lane_dot_body)(TB, VB, a);                \
+#define LANE_DOT(TB, VB)                                                           \
+    GC_NOINLINE void GC_CAT(OP(lane_dot_), GC_CAT(TB, VB))(const gc_lane_dot *a) { \
+        if (TB <= LANE_DOT_MAX_TB(VB)) OP(lane_dot_body)(TB, VB, a);               \
     }
 #define LANE_DOT_ROW(TB) LANE_DOT(TB, 1) LANE_DOT(TB, 2)
 LANE_DOT_ROW(1)

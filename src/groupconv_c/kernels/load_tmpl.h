@@ -91,59 +91,59 @@ GC_INLINE OP(row_edges)
     return e;
 }
 
-#define PACK_BY(N)                                                                               \
-    GC_INLINE void OP(edge_masks_##N)(const gc_rows *a, ptrdiff_t v, M *masks) {                 \
-        GC_UNROLL(4)                                                                             \
-        for (int p = 0; p < N; p++) {                                                            \
-            const ptrdiff_t at = (N * v + p) * LANES;                                            \
-            masks[p] = OP(mask)(gc_window_bits(a->first - at, a->last - at, LANES));             \
-        }                                                                                        \
-    }                                                                                            \
-    /* masks NULL: all lanes are inside. left: elements from here to the end of the rows. */       \
-    GC_INLINE void OP(pack_vector_##N)(real *const *to, const real *from, ptrdiff_t v,           \
-                                       const M *masks, ptrdiff_t left) {                         \
-        V x[N];                                                                                  \
-        GC_UNROLL(4)                                                                             \
-        for (int p = 0; p < N; p++) {                                                            \
-            const real *at = from + (N * v + p) * LANES;                                         \
-            x[p] = masks ? OP(load_mask)(at, masks[p]) : OP(load)(at);                           \
-        }                                                                                        \
-        OP(split_##N)(x);                                                                        \
-        GC_UNROLL(4)                                                                             \
-        for (int p = 0; p < N; p++) {                                                            \
-            if (left >= LANES)                                                                   \
-                OP(store)(to[p] + v * LANES, x[p]);                                              \
-            else                                                                                 \
-                OP(store_first)(to[p] + v * LANES, x[p], left);                                  \
-        }                                                                                        \
-    }                                                                                            \
-    GC_INLINE void OP(pack_planes_##N)(const gc_rows *a, const real *from) {                     \
-        const OP(row_edges) e = OP(find_edges)(a->first, a->last, a->n, N * LANES);              \
-        const ptrdiff_t edges = e.whole + e.vectors - e.wholes;                                  \
-        M masks[OP(most_edges)][N], here[N];                                                     \
-        for (ptrdiff_t i = 0; i < edges && edges <= OP(most_edges); i++)                         \
-            OP(edge_masks_##N)(a, i < e.whole ? i : e.wholes + i - e.whole, masks[i]);           \
-        real *to[N];                                                                             \
-        GC_UNROLL(4)                                                                             \
-        for (int p = 0; p < N; p++) to[p] = a->to[p];                                            \
-        for (ptrdiff_t j = 0; j < a->rows; j++) {                                                \
-            const ptrdiff_t end = (a->rows - 1 - j) * a->pitch + a->n;                           \
-            for (ptrdiff_t i = 0; i < edges; i++) {                                              \
-                const ptrdiff_t v = i < e.whole ? i : e.wholes + i - e.whole;                    \
-                if (i == e.whole)                                                                \
-                    for (ptrdiff_t u = e.whole; u < e.wholes; u++)                               \
-                        OP(pack_vector_##N)(to, from, u, NULL, LANES);                           \
-                if (edges > OP(most_edges)) OP(edge_masks_##N)(a, v, here);                      \
-                OP(pack_vector_##N)(to, from, v, edges > OP(most_edges) ? here : masks[i],       \
-                                    end - v * LANES);                                            \
-            }                                                                                    \
-            if (edges == e.whole)                                                                \
-                for (ptrdiff_t u = e.whole; u < e.wholes; u++)                                   \
-                    OP(pack_vector_##N)(to, from, u, NULL, LANES);                               \
-            from = (const real *)((const char *)from + a->from_row);                             \
-            GC_UNROLL(4)                                                                         \
-            for (int p = 0; p < N; p++) to[p] += a->pitch;                                       \
-        }                                                                                        \
+#define PACK_BY(N)                                                                           \
+    GC_INLINE void OP(edge_masks_##N)(const gc_rows *a, ptrdiff_t v, M *masks) {             \
+        GC_UNROLL(4)                                                                         \
+        for (int p = 0; p < N; p++) {                                                        \
+            const ptrdiff_t at = (N * v + p) * LANES;                                        \
+            masks[p] = OP(mask)(gc_window_bits(a->first - at, a->last - at, LANES));         \
+        }                                                                                    \
+    }                                                                                        \
+    /* masks NULL: all lanes are inside. left: elements from here to the end of the rows. */ \
+    GC_INLINE void OP(pack_vector_##N)(real *const *to, const real *from, ptrdiff_t v,       \
+                                       const M *masks, ptrdiff_t left) {                     \
+        V x[N];                                                                              \
+        GC_UNROLL(4)                                                                         \
+        for (int p = 0; p < N; p++) {                                                        \
+            const real *at = from + (N * v + p) * LANES;                                     \
+            x[p] = masks ? OP(load_mask)(at, masks[p]) : OP(load)(at);                       \
+        }                                                                                    \
+        OP(split_##N)(x);                                                                    \
+        GC_UNROLL(4)                                                                         \
+        for (int p = 0; p < N; p++) {                                                        \
+            if (left >= LANES)                                                               \
+                OP(store)(to[p] + v * LANES, x[p]);                                          \
+            else                                                                             \
+                OP(store_first)(to[p] + v * LANES, x[p], left);                              \
+        }                                                                                    \
+    }                                                                                        \
+    GC_INLINE void OP(pack_planes_##N)(const gc_rows *a, const real *from) {                 \
+        const OP(row_edges) e = OP(find_edges)(a->first, a->last, a->n, N * LANES);          \
+        const ptrdiff_t edges = e.whole + e.vectors - e.wholes;                              \
+        M masks[OP(most_edges)][N], here[N];                                                 \
+        for (ptrdiff_t i = 0; i < edges && edges <= OP(most_edges); i++)                     \
+            OP(edge_masks_##N)(a, i < e.whole ? i : e.wholes + i - e.whole, masks[i]);       \
+        real *to[N];                                                                         \
+        GC_UNROLL(4)                                                                         \
+        for (int p = 0; p < N; p++) to[p] = a->to[p];                                        \
+        for (ptrdiff_t j = 0; j < a->rows; j++) {                                            \
+            const ptrdiff_t end = (a->rows - 1 - j) * a->pitch + a->n;                       \
+            for (ptrdiff_t i = 0; i < edges; i++) {                                          \
+                const ptrdiff_t v = i < e.whole ? i : e.wholes + i - e.whole;                \
+                if (i == e.whole)                                                            \
+                    for (ptrdiff_t u = e.whole; u < e.wholes; u++)                           \
+                        OP(pack_vector_##N)(to, from, u, NULL, LANES);                       \
+                if (edges > OP(most_edges)) OP(edge_masks_##N)(a, v, here);                  \
+                OP(pack_vector_##N)(to, from, v, edges > OP(most_edges) ? here : masks[i],   \
+                                    end - v * LANES);                                        \
+            }                                                                                \
+            if (edges == e.whole)                                                            \
+                for (ptrdiff_t u = e.whole; u < e.wholes; u++)                               \
+                    OP(pack_vector_##N)(to, from, u, NULL, LANES);                           \
+            from = (const real *)((const char *)from + a->from_row);                         \
+            GC_UNROLL(4)                                                                     \
+            for (int p = 0; p < N; p++) to[p] += a->pitch;                                   \
+        }                                                                                    \
     }
 
 PACK_BY(1)

@@ -1,0 +1,223 @@
+/* The work of Winograd's plans: pack, transform, multiply, transform back, finish.
+ *
+ * The transforms mix the elements of a window: an infinity or NaN would spread over its tile, and so
+ * would an overflow. Where a channel's results in a box are not all finite, those that are not are
+ * replaced by direct sums over the same phase planes.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "winograd.h"
+
+/* One box of one image and group. */
+typedef struct box {
+    const gc_run *run;
+    const gc_winograd *s;
+    char *planes, *in, *out, *rows, *tile;
+    gc_tap *taps;
+    ptrdiff_t n, g, origin, rows_of_tiles;
+} box;
+
+static void bind(box *b, const gc_plan *plan, char *scratch) {
+    const gc_winograd_sizes z = gc_winograd_scratch(plan, b->s);
+    b->planes = scratch;
+    b->in = b->planes + z.planes;
+    b->out = b->in + z.in;
+    b->rows = b->out + z.out;
+    b->tile = b->rows + z.rows;
+    b->taps = (gc_tap *)(b->tile + z.tile);
+    memset(b->in, 0, z.in); /* lanes behind the last tile stay what they are: zeros */
+}
+
+static ptrdiff_t flat_tiles(const box *b) {
+    return (b->rows_of_tiles - 1) * b->s->planes.pitch + b->s->tiles_wide;
+}
+
+static void transform_input(const box *b, int again) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_winograd *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t origin[3] = {0, b->origin, 0};
+    const char *image = (const char *)b->run->arrays->input + b->n * p->input_strides[0] +
+                        b->g * p->in_per_group * p->input_strides[1];
+    gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group, origin, again,
+            b->planes);
+    gc_winograd_input a = {.offsets = s->offsets, .lanes = s->lanes.lanes, .out_step = s->in_step};
+    const ptrdiff_t flat = flat_tiles(b), whole = flat / lanes;
+    const gc_lanes cut =
+        flat % lanes ? gc_run_lanes_cut(&s->lanes, whole, flat, 0, (int)lanes) : (gc_lanes){0};
+    for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
+        a.planes = b->planes + c * s->planes.channel * size;
+        a.out = b->in + c * s->tile_vectors * lanes * size;
+        a.lanes = s->lanes.lanes;
+        a.vectors = whole;
+        plan->kernels->winograd_input[s->kind.window == 6](&a);
+        if (cut.count == 0) continue;
+        a.planes = (const char *)a.planes + whole * lanes * size;
+        a.out = (char *)a.out + s->lanes.start[whole] * size;
+        a.lanes = &cut;
+        a.vectors = 1;
+        plan->kernels->winograd_input[s->kind.window == 6](&a);
+    }
+}
+
+/* Products of output channels k .. k + count - 1 of the group. */
+static void multiply(const box *b, ptrdiff_t k, ptrdiff_t count) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_winograd *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t window = s->kind.window * s->kind.window;
+    const ptrdiff_t vectors = gc_ceil_div(b->rows_of_tiles * s->tiles_wide, lanes);
+    static const double zeros[GC_MAX_KB];
+    gc_tap_sum sum = {
+        .taps = s->taps,
+        .ntaps = p->in_per_group,
+        .weight_k = p->in_per_group,
+        .init = zeros,
+        .out_k = s->tile_vectors * lanes,
+    };
+    for (ptrdiff_t e = 0; e < window; e++)
+        for (ptrdiff_t i = 0, kb; i < count; i += kb) {
+            kb = gc_even_tile(count, i, s->kb);
+            sum.weight = (const char *)b->run->weights +
+                         ((b->g * window + e) * p->out_per_group + k + i) * p->in_per_group * size;
+            if (e + 1 < window) /* the next element's rows are short: fetched ahead by hand */
+                gc_prefetch((const char *)sum.weight + p->out_per_group * p->in_per_group * size,
+                            kb * p->in_per_group * size);
+            for (ptrdiff_t v = 0, vb; v < vectors; v += vb) {
+                vb = gc_even_tile(vectors, v, plan->kernels->max_vb[kb - 1]);
+                sum.plane = b->in + (e * s->in_step + v * lanes) * size;
+                sum.out = b->out + (e * s->out_step + i * sum.out_k + v * lanes) * size;
+                plan->kernels->tap_sum[kb - 1][vb - 1](&sum);
+            }
+        }
+}
+
+static void finish_rows(const box *b, ptrdiff_t k) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_winograd *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, m = s->kind.outputs;
+    const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
+    char *out = (char *)b->run->arrays->output + b->n * o[0] + k * o[1];
+    const char *residual =
+        p->has_residual ? (const char *)b->run->arrays->residual + b->n * r[0] + k * r[1] : NULL;
+    gc_finish f = {
+        .to_stride = o[4],
+        .residual_stride = r[4],
+        .n = p->out_size[2],
+        .dtype = p->dtype,
+        .activation = p->activation,
+        .parameter = p->activation_parameter,
+    };
+    for (ptrdiff_t t = 0; t < b->rows_of_tiles; t++)
+        for (ptrdiff_t i = 0; i < m; i++) {
+            const ptrdiff_t row = (b->origin + t) * m + i;
+            if (row >= p->out_size[1]) return;
+            f.from = b->rows + (i * s->out_row + t * s->tiles_wide * m) * size;
+            f.to = out + row * o[3];
+            if (residual) f.residual = residual + row * r[3];
+            plan->kernels->finish(&f);
+        }
+}
+
+static void list_direct_taps(const box *b, int i, int j) {
+    const gc_winograd *s = b->s;
+    const int r = s->kind.taps;
+    gc_tap *tap = b->taps;
+    for (ptrdiff_t c = 0; c < b->run->plan->problem.in_per_group; c++)
+        for (int y = 0; y < r; y++)
+            for (int x = 0; x < r; x++) {
+                const int at = b->run->plan->problem.op == GC_CONV_TRANSPOSE
+                                   ? r * r - 1 - (y * r + x)
+                                   : y * r + x;
+                *tap++ =
+                    (gc_tap){c * s->planes.channel + s->offsets[(i + y) * s->kind.window + j + x],
+                             c * r * r + at};
+            }
+}
+
+static double read_real(const char *from, ptrdiff_t i, size_t size) {
+    return size == 4 ? ((const float *)from)[i] : ((const double *)from)[i];
+}
+
+/* Replaces the box's results of channel k, counted over all groups, that are not finite by plain tap sums
+ * over the phase planes. */
+static void redo_directly(const box *b, ptrdiff_t k) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_winograd *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t m = s->kind.outputs, flat = flat_tiles(b);
+    const char *raw = (const char *)b->run->weights + gc_winograd_weight_count(p, s) * size;
+    gc_tap_sum sum = {
+        .weight = raw + k * s->raw.per_k * size,
+        .taps = b->taps,
+        .ntaps = p->in_per_group * s->kind.taps * s->kind.taps,
+        .init = (const char *)b->run->bias + k * size,
+        .out = b->tile,
+    };
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < m; j++) {
+            list_direct_taps(b, i, j);
+            for (ptrdiff_t v = 0; v * lanes < flat; v++) {
+                const gc_lanes chosen = gc_run_lanes_cut(&s->lanes, v, flat, 0, (int)lanes);
+                sum.plane = b->planes + v * lanes * size;
+                sum.lanes = &chosen;
+                plan->kernels->tap_sum[0][0](&sum);
+                char *to = b->rows + (i * s->out_row + s->lanes.start[v] * m + j) * size;
+                for (ptrdiff_t t = 0; t < (ptrdiff_t)chosen.count; t++)
+                    if (!isfinite(read_real(to, t * m, (size_t)size)))
+                        memcpy(to + t * m * size, b->tile + t * size, (size_t)size);
+            }
+        }
+}
+
+static void run_slab(const box *b, ptrdiff_t k, ptrdiff_t count) {
+    const gc_plan *plan = b->run->plan;
+    const gc_winograd *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t tiles = b->rows_of_tiles * s->tiles_wide, vectors = gc_ceil_div(tiles, lanes);
+    const ptrdiff_t last = tiles - (vectors - 1) * lanes;
+    multiply(b, k, count);
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const ptrdiff_t channel = b->g * plan->problem.out_per_group + k + i;
+        const gc_winograd_output a = {
+            .in = b->out + i * s->tile_vectors * lanes * size,
+            .init = (const char *)b->run->bias + channel * size,
+            .in_step = s->out_step,
+            .vectors = vectors,
+            .out_row = s->out_row,
+            .last_bits = (uint32_t)((1ull << last) - 1),
+            .out = b->rows,
+        };
+        if (plan->kernels->winograd_output[s->which](&a)) redo_directly(b, channel);
+        finish_rows(b, channel);
+    }
+}
+
+void gc_winograd_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_winograd *s = plan->state;
+    box b = {.run = run, .s = s};
+    bind(&b, plan, scratch);
+    gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, b.planes);
+    ptrdiff_t ready = -1;
+    for (ptrdiff_t unit = first; unit < last; unit++) {
+        const ptrdiff_t slab = unit % s->kslabs, place = unit / s->kslabs;
+        if (place != ready) {
+            const int again = ready >= 0 && ready % s->boxes == place % s->boxes;
+            b.origin = place % s->boxes * s->planes.extent[1];
+            b.g = place / s->boxes % p->groups;
+            b.n = place / s->boxes / p->groups;
+            b.rows_of_tiles = gc_min(s->planes.extent[1], s->tiles_high - b.origin);
+            transform_input(&b, again);
+            ready = place;
+        }
+        const ptrdiff_t k = gc_cut(p->out_per_group, s->kslabs, slab);
+        run_slab(&b, k, gc_cut(p->out_per_group, s->kslabs, slab + 1) - k);
+    }
+}
