@@ -102,7 +102,10 @@ static double predict(const gc_plan *plan, const direct *s, double cycles_per_ta
     const double results =
         (double)(s->planes.extent[0] * s->planes.extent[1] * s->planes.extent[2]) *
         (double)(s->npasses * p->out_per_group);
-    const double store = results * (s->lanes_stored ? 1.5 / plan->kernels->lanes : 0.8);
+    /* whole rows come from pairs of passes; more passes than two leave single results apart */
+    const double apart = s->axes[2].npasses > 2 ? 5 : 0.8;
+    const double store = results * (s->lanes_stored ? 1.5 / plan->kernels->lanes : apart) +
+                         60 * (double)(s->npasses * s->planes.extent[0]) + 150;
     const double elements = (double)gc_planes_elements(&s->planes, p->in_per_group);
     const int plain = p->input_strides[4] == plan->storage_size;
     const double pack = elements * (plain ? 0.25 : 1.5);
