@@ -83,6 +83,10 @@ void gc_set_error(const char *format, ...) __attribute__((format(printf, 1, 2)))
 typedef void gc_range_fn(void *context, int thread, ptrdiff_t first, ptrdiff_t last);
 void gc_parallel(int threads, ptrdiff_t units, gc_range_fn *work, void *context);
 
+/* Units of one image that share out evenly on many cores, and the multiply-adds below which a plan need not
+ * have so many. */
+enum { GC_WANTED_UNITS = 128, GC_MANY_MACS = 16000000 };
+
 static inline ptrdiff_t gc_min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static inline ptrdiff_t gc_max(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static inline ptrdiff_t gc_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }

@@ -13,8 +13,11 @@
 #include "tile_store.h"
 #include "weights.h"
 
-/* Planes of a box should stay in the second-level cache beside the weights. */
-enum { box_bytes = 640 * 1024 };
+enum {
+    box_bytes = 640 * 1024, /* planes of a box, in the second-level cache beside the weights */
+    least_rows = 4,         /* of a box that is cut for many cores */
+    usual_kb = 4,           /* output channels of a block */
+};
 
 typedef struct direct_pass {
     const gc_axis_pass *axis[3];
@@ -124,6 +127,11 @@ static gc_status create(gc_plan *plan) {
         if (status != GC_OK) return status;
     }
     gc_planes_choose(&s->planes, s->axes, p->in_per_group, box_bytes, plan->kernels, s->boxes);
+    const ptrdiff_t units = p->groups * s->boxes[0] * s->boxes[1] * s->boxes[2] *
+                            gc_ceil_div(p->out_per_group, usual_kb);
+    if (units < GC_WANTED_UNITS && gc_problem_macs(p) > (double)(p->batch * GC_MANY_MACS))
+        gc_planes_cut_rows(&s->planes, s->axes, gc_ceil_div(GC_WANTED_UNITS, units), least_rows,
+                           s->boxes);
     gc_weights_create(&s->weights, plan);
     if (p->op == GC_CONV_TRANSPOSE) { /* a channel's weights lie far apart, a pass's in between */
         const gc_status status = gc_weights_reorder(&s->weights, plan);

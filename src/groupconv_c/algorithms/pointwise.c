@@ -17,6 +17,7 @@ enum {
     panel_bytes = 384 * 1024,   /* of a wide panel, in the second-level cache */
     weights_bytes = 768 * 1024, /* of weights that stay there beside a narrow one */
     k_slab = 64,                /* output channels that share one copy of a panel, at least */
+    least_slab = 8,             /* ... where there would be too few units for many cores */
 };
 
 typedef struct pointwise {
@@ -101,6 +102,9 @@ static gc_status create(gc_plan *plan) {
         gc_choose_kb(kernels, p->out_per_group, gc_ceil_div(s->positions, kernels->lanes), &cycles);
     choose_panel(plan, s);
     s->kslabs = gc_max(1, p->out_per_group / k_slab);
+    if (gc_problem_macs(p) > (double)(p->batch * GC_MANY_MACS))
+        s->kslabs = gc_max(s->kslabs, gc_min(gc_ceil_div(GC_WANTED_UNITS, p->groups * s->panels),
+                                             p->out_per_group / least_slab));
     s->clamp = gc_activation_clamp(p->activation, &s->low, &s->high);
     s->stored = s->clamp && gc_output_is_rows(plan) && gc_residual_is_rows(plan);
     gc_weights_create(&s->weights, plan);
