@@ -237,11 +237,10 @@ static gc_tap_sum sum_of(const block *b, const direct_pass *pass) {
     };
 }
 
-/* vb vectors from vector v on, stored by the microkernel; the rest of the activation follows in place. */
+/* vb vectors from vector v on, stored by the microkernel. */
 static void store_tile(const block *b, const slice *c, ptrdiff_t v, ptrdiff_t vb, gc_tap_sum *sum) {
-    const gc_plan *plan = b->run->plan;
-    const gc_problem *p = &plan->problem;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const gc_kernels *kernels = b->run->plan->kernels;
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
     const ptrdiff_t stored = c->rows * c->columns;
     const gc_run_lanes *all = &c->pass->lanes;
     const ptrdiff_t start = all->start[v], end = v + vb < c->vectors ? all->start[v + vb] : stored;
@@ -254,17 +253,21 @@ static void store_tile(const block *b, const slice *c, ptrdiff_t v, ptrdiff_t vb
     }
     sum->out = c->target.base + start * size;
     sum->residual = c->target.residual ? c->target.residual + start * size : NULL;
-    plan->kernels->tap_sum[b->kb - 1][vb - 1](sum);
-    if (!b->s->activate) return;
+    kernels->tap_sum[b->kb - 1][vb - 1](sum);
+}
+
+/* The rest of the activation, for stored rows where they are. */
+static void activate(const block *b, const slice *c) {
+    const gc_plan *plan = b->run->plan;
     gc_finish f = {
-        .to_stride = size,
-        .n = end - start,
-        .dtype = p->dtype,
-        .activation = p->activation,
-        .parameter = p->activation_parameter,
+        .to_stride = plan->storage_size,
+        .n = c->rows * c->columns,
+        .dtype = plan->problem.dtype,
+        .activation = plan->problem.activation,
+        .parameter = plan->problem.activation_parameter,
     };
     for (int k = 0; k < b->kb; k++) {
-        f.to = c->target.base + start * size + k * c->target.channel;
+        f.to = c->target.base + k * c->target.channel;
         f.from = f.to;
         plan->kernels->finish(&f);
     }
@@ -294,6 +297,7 @@ static void run_slice(const block *b, const slice *c) {
         gc_tile_finish(plan, &c->target, b->tile, sum.out_k, b->kb, v * lanes,
                        gc_min(vb * lanes, c->flat - v * lanes), s->planes.pitch, c->columns);
     }
+    if (s->lanes_stored && s->activate) activate(b, c);
 }
 
 /* Both passes of stride 2 along the width: their tiles are interleaved, so that whole rows are stored. */

@@ -60,7 +60,7 @@ GC_INLINE void f32_store_lanes(float *p, f32_v v, gc_lanes l) {
 GC_INLINE f32_v f32_high(f32_v v) { return _mm256_permute2f128_ps(v, v, 0x81); }
 GC_INLINE f32_v f32_load_lanes(const float *p, gc_lanes l) {
     if (l.count == f32_lanes) return f32_load(p);
-    const f32_v v = f32_load_mask(p, f32_mask((1u << l.count) - 1));
+    const f32_v v = l.spill ? f32_load(p) : f32_load_mask(p, f32_mask((1u << l.count) - 1));
     const __m128i index = _mm_loadl_epi64((const __m128i *)gc_right_spread[l.bits]);
     return _mm256_permutevar8x32_ps(v, _mm256_cvtepu8_epi32(index));
 }

@@ -23,8 +23,7 @@ typedef struct gc_tap {
 typedef struct gc_lanes {
     uint32_t bits;
     uint16_t count;
-    uint16_t
-        spill; /* a whole vector may be stored: what lies behind the chosen lanes is stored later */
+    uint16_t spill; /* whole vectors may be loaded and stored: what lies behind is stored later */
 } gc_lanes;
 
 /* tap_sum[KB-1][VB-1]: KB output channels x VB vectors of positions.

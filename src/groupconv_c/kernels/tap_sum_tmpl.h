@@ -10,6 +10,14 @@ GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a)
     for (int k = 0; k < KB; k++) GC_UNROLL(8)
     for (int v = 0; v < VB; v++) acc[k][v] = OP(set1)(init[k]);
 
+    if (a->residual) { /* there when the sums are */
+        GC_UNROLL(8)
+        for (int k = 0; k < KB; k++) {
+            const real *from = (const real *)a->residual + k * a->residual_k;
+            __builtin_prefetch(from);
+            __builtin_prefetch(from + VB * LANES - 1);
+        }
+    }
     const real *const plane = a->plane, *const weight = a->weight;
     const ptrdiff_t step = a->weight_k;
     const gc_tap *const end = a->taps + a->ntaps;
