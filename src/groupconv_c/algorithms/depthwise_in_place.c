@@ -383,7 +383,8 @@ static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         if (pair) {
             plan->kernels->rolling3x3_pair(&a, &next);
         } else {
-            if (more && next.in != a.in) gc_prefetch(next.in, fetch);
+            a.fetch = next.in;
+            a.fetch_bytes = more && next.in != a.in ? fetch / s->ncolumns + 1 : 0;
             plan->kernels->rolling3x3(&a);
         }
         if (s->activate) activate(run, &at, place_of(run, &at).out);
@@ -449,11 +450,12 @@ static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t fi
         const char *const next = (const char *)run->arrays->input + at.n * p->input_strides[0] +
                                  at.g * p->input_strides[1];
         const ptrdiff_t ahead = unit + 1 < last && next != here.in ? fetch / (end - begin) + 1 : 0;
+        a.fetch_bytes = ahead ? ahead / s->ncolumns + 1 : 0;
         a.weight = here.weight;
         a.init = here.init;
         for (ptrdiff_t i = begin; i < end; i++) {
             const tile *t = &s->tiles[i];
-            gc_prefetch(next + (i - begin) * ahead, ahead);
+            a.fetch = next + (i - begin) * ahead;
             for (ptrdiff_t d = 0; d < p->kernel[0]; d++) {
                 list[d].first = t->first;
                 list[d].last = list[d].there ? t->last : t->first;

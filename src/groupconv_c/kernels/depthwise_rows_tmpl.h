@@ -97,13 +97,17 @@ GC_INLINE void OP(depthwise_rows_vector)(const gc_depthwise_rows *a, const gc_co
 GC_INLINE void OP(depthwise_rows_body)(const gc_depthwise_rows *a, const int S, const int KR,
                                        const int RB) {
     const gc_columns *const end = a->columns + a->ncolumns;
-    for (const gc_columns *columns = a->columns; columns < end; columns++)
+    const char *fetch = a->fetch;
+    for (const gc_columns *columns = a->columns; columns < end; columns++) {
+        gc_fetch(fetch, a->fetch_bytes);
+        fetch += a->fetch_bytes;
         if (a->edge)
             OP(depthwise_rows_vector)(a, columns, S, KR, RB, 2);
         else if (columns->inside)
             OP(depthwise_rows_vector)(a, columns, S, KR, RB, 0);
         else
             OP(depthwise_rows_vector)(a, columns, S, KR, RB, 1);
+    }
 }
 
 #define DEPTHWISE_ROWS_KERNEL(S, KR)                                          \
@@ -288,7 +292,10 @@ static void OP(rolling3x3)(const gc_rolling *a) {
     }
     const V bias = OP(set1)(*(const real *)a->init);
     const gc_columns *const end = a->columns + a->ncolumns;
+    const char *fetch = a->fetch;
     for (const gc_columns *columns = a->columns; columns < end; columns++) {
+        gc_fetch(fetch, a->fetch_bytes);
+        fetch += a->fetch_bytes;
         const int edge = !columns->inside || columns->stored < LANES;
         if (edge && (a->clamp || a->residual))
             OP(rolling_columns)(a, columns, w, zero, bias, 1, 1);

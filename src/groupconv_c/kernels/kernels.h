@@ -113,6 +113,8 @@ typedef struct gc_rolling {
     ptrdiff_t in_row, out_row, residual_row, weight_row, weight_column;
     ptrdiff_t height, out_height, above, whole, ncolumns;
     const gc_columns *columns;
+    const char *fetch; /* memory that is read next, so many bytes with each vector of columns */
+    ptrdiff_t fetch_bytes;
     int clamp;
     double low, high;
 } gc_rolling;
@@ -146,6 +148,8 @@ typedef struct gc_depthwise_rows {
     void *out;
     ptrdiff_t out_row, residual_row;
     int nrows, whole;
+    const char *fetch; /* memory that is read next, so many bytes with each vector of columns */
+    ptrdiff_t fetch_bytes;
     int clamp;
     double low, high;
 } gc_depthwise_rows;
