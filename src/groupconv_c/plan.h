@@ -98,6 +98,20 @@ static inline ptrdiff_t gc_floor_div(ptrdiff_t a, ptrdiff_t b) {
 static inline void gc_prefetch(const char *from, ptrdiff_t bytes) {
     for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
 }
+/* Memory that is read later, asked for a little at a time: what is asked for at once waits in a short queue,
+ * and what is needed now behind it. */
+typedef struct gc_stream {
+    const char *next;
+    ptrdiff_t step; /* bytes at a time */
+} gc_stream;
+static inline void gc_stream_on(gc_stream *stream) {
+    gc_prefetch(stream->next, stream->step);
+    stream->next += stream->step;
+}
+/* The input of `channels` channels in `steps` steps; nothing where they do not follow each other or are more
+ * than half of a second-level cache. */
+gc_stream gc_stream_input(const gc_plan *plan, const char *image, ptrdiff_t channels,
+                          ptrdiff_t steps);
 static inline size_t gc_round_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
 /* Where piece i of `parts` equal pieces of 0..total begins. */
 static inline ptrdiff_t gc_cut(ptrdiff_t total, ptrdiff_t parts, ptrdiff_t i) {

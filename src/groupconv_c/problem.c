@@ -129,6 +129,18 @@ double gc_strided_cycles(const gc_plan *plan) {
     return elements * per_element;
 }
 
+gc_stream gc_stream_input(const gc_plan *plan, const char *image, ptrdiff_t channels,
+                          ptrdiff_t steps) {
+    enum { most_bytes = 256 * 1024 };
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t channel =
+        p->in_size[0] * p->in_size[1] * p->in_size[2] * plan->storage_size;
+    const ptrdiff_t bytes = channels * channel;
+    if (bytes > most_bytes || (channels > 1 && p->input_strides[1] != channel))
+        return (gc_stream){image, 0};
+    return (gc_stream){image, gc_ceil_div(bytes, gc_max(steps, 1))};
+}
+
 static int is_rows(const ptrdiff_t strides[5], const ptrdiff_t size[3], ptrdiff_t item) {
     return (size[2] == 1 || strides[4] == item) && (size[1] == 1 || strides[3] == item * size[2]) &&
            (size[0] == 1 || strides[2] == item * size[2] * size[1]);

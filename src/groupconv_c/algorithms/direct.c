@@ -180,6 +180,7 @@ typedef struct block {
     ptrdiff_t n, k;      /* image; first output channel, counted over all groups */
     int kb;
     ptrdiff_t origin[3];
+    gc_stream *ahead; /* the input of the next group */
 } block;
 
 /* Rows of one depth of a pass: where they go and how many there are. */
@@ -287,6 +288,7 @@ static void run_slice(const block *b, const slice *c) {
     for (ptrdiff_t v = 0, vb; v < c->vectors; v += vb) {
         vb = gc_even_tile(c->vectors, v, kernels->max_vb[b->kb - 1]);
         sum.plane = c->planes + v * lanes * size;
+        gc_stream_on(b->ahead);
         if (s->lanes_stored) {
             store_tile(b, c, v, vb, &sum);
             continue;
@@ -317,6 +319,7 @@ static void run_slice_pair(const block *b, const slice *c) {
         vb = gc_even_tile(c->vectors, v, kernels->max_vb[b->kb - 1]);
         sum.plane = c->planes + v * lanes * size;
         sum.out_k = vb * lanes;
+        gc_stream_on(b->ahead);
         for (int i = 0; i < 2; i++) {
             sum.taps = c->pass[i].taps;
             sum.ntaps = c->pass[i].ntaps;
@@ -349,6 +352,25 @@ static void run_block(const block *b) {
     }
 }
 
+static const char *image_of(const gc_run *run, ptrdiff_t place) {
+    const gc_problem *p = &run->plan->problem;
+    const direct *s = run->plan->state;
+    const ptrdiff_t group = place / (s->boxes[0] * s->boxes[1] * s->boxes[2]);
+    return (const char *)run->arrays->input + group / p->groups * p->input_strides[0] +
+           group % p->groups * p->in_per_group * p->input_strides[1];
+}
+
+/* The next place's input, to be fetched while this one's tiles are computed. */
+static gc_stream stream_ahead(const gc_run *run, ptrdiff_t place) {
+    const gc_plan *plan = run->plan;
+    const direct *s = plan->state;
+    ptrdiff_t tiles = 0;
+    for (ptrdiff_t i = 0; i < s->npasses; i += s->axes[2].npasses == 2 ? 2 : 1)
+        tiles += gc_ceil_div(s->passes[i].lanes.vectors, plan->kernels->max_vb[s->kb - 1]);
+    return gc_stream_input(plan, image_of(run, place), plan->problem.in_per_group,
+                           tiles * s->planes.extent[0] * s->kblocks);
+}
+
 static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
@@ -358,21 +380,23 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         gc_round_up(gc_planes_elements(&s->planes, p->in_per_group) * (size_t)size, 64);
     const ptrdiff_t boxes = s->boxes[0] * s->boxes[1] * s->boxes[2];
     ptrdiff_t packed = -1;
+    gc_stream ahead = {0};
     gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, scratch);
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const ptrdiff_t kblock = unit % s->kblocks, place = unit / s->kblocks;
         const ptrdiff_t box = place % boxes, g = place / boxes % p->groups;
-        block b = {.run = run, .s = s, .planes = scratch, .tile = (char *)scratch + plane_bytes};
+        block b = {.run = run, .s = s, .planes = scratch, .ahead = &ahead};
+        b.tile = (char *)scratch + plane_bytes;
         b.n = place / boxes / p->groups;
         b.origin[0] = box / (s->boxes[1] * s->boxes[2]) * s->planes.extent[0];
         b.origin[1] = box / s->boxes[2] % s->boxes[1] * s->planes.extent[1];
         b.origin[2] = box % s->boxes[2] * s->planes.extent[2];
         if (place != packed) {
-            const char *image = (const char *)run->arrays->input + b.n * p->input_strides[0] +
-                                g * p->in_per_group * p->input_strides[1];
-            gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group,
-                    b.origin, packed >= 0 && packed % boxes == box, scratch);
+            gc_pack(plan, s->axes, &s->planes, image_of(run, place), p->input_strides + 1,
+                    p->in_per_group, b.origin, packed >= 0 && packed % boxes == box, scratch);
             packed = place;
+            ahead = boxes == 1 && (place + 1) * s->kblocks < last ? stream_ahead(run, place + 1)
+                                                                  : (gc_stream){0};
         }
         const ptrdiff_t k = gc_cut(p->out_per_group, s->kblocks, kblock);
         b.kb = (int)(gc_cut(p->out_per_group, s->kblocks, kblock + 1) - k);
