@@ -133,8 +133,7 @@ gc_stream gc_stream_input(const gc_plan *plan, const char *image, ptrdiff_t chan
                           ptrdiff_t steps) {
     enum { most_bytes = 256 * 1024 };
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t channel =
-        p->in_size[0] * p->in_size[1] * p->in_size[2] * plan->storage_size;
+    const ptrdiff_t channel = p->in_size[0] * p->in_size[1] * p->in_size[2] * plan->storage_size;
     const ptrdiff_t bytes = channels * channel;
     if (bytes > most_bytes || (channels > 1 && p->input_strides[1] != channel))
         return (gc_stream){image, 0};

@@ -41,10 +41,10 @@
 #define GC_NOINLINE static __attribute__((noinline))
 
 /* A pointer that steps along: compilers would rather keep one for each step of an unrolled loop. */
-#define GC_STEP(pointer, by)                  \
-    do {                                      \
-        (pointer) += (by);                    \
-        __asm__("" : "+r"(pointer));          \
+#define GC_STEP(pointer, by)         \
+    do {                             \
+        (pointer) += (by);           \
+        __asm__("" : "+r"(pointer)); \
     } while (0)
 
 /* Asks for memory that is read soon. A little at a time: what is asked for at once waits in a short queue,
