@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import Case, algorithms, assert_same_bits, function, gradient, place
 
 import groupconv as gc
+from groupconv._arguments import conv_arguments
+from groupconv._core import Plan
+from groupconv._problem import forward_problem
 
 CASES = [
     Case((30, 30), (3, 3), 4, 4, 4, batch=5, padding=1),
@@ -18,6 +23,8 @@ CASES = [
     Case((300,), (9,), 3, 5, 4, batch=5, padding=4),
     Case((6, 11, 12), (3, 3, 3), 2, 3, 4, batch=5, padding=1, stride=(1, 2, 1)),
 ]
+
+MANY_WEIGHTS = Case((7, 7), (3, 3), 1, 512, 512, batch=3, padding=1)
 
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 each_layout = pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
@@ -81,7 +88,7 @@ def test_the_batch_does_not_change_a_bit(case: Case, layout: str) -> None:
 @each_layout
 @each_case
 def test_prepared_weights_change_no_bit(case: Case, layout: str) -> None:
-    """A layer, which prepares its weight once, computes what the function computes."""
+    """A layer, which prepares its weight once, computes what the function computes by one name."""
     for prefix, layer_type, (x, w, b), arguments in (
         ("conv", "Conv", case.arrays(), case.arguments),
         ("conv_transpose", "ConvTranspose", case.transposed_arrays(), case.transposed_arguments),
@@ -89,10 +96,31 @@ def test_prepared_weights_change_no_bit(case: Case, layout: str) -> None:
         x = place(x, layout)
         compute = function(prefix, case.ndim)
         from_weight = getattr(gc, f"{layer_type}{case.ndim}d").from_weight
-        for name in ["auto", *algorithms(compute, x, w, b, **arguments)]:
+        for name in algorithms(compute, x, w, b, **arguments):
             layer = from_weight(w, b, **arguments, algorithm=name)
             want = compute(x, w, b, **arguments, algorithm=name)
             assert_same_bits(layer(x), want, f"of {layer_type} by {name}")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("case", [*CASES, MANY_WEIGHTS], ids=str)
+def test_the_smallest_prediction_wins(case: Case, ahead: bool, batch: int) -> None:
+    """Of an image, whatever the batch, and with what preparing weights costs each call."""
+    arguments = conv_arguments(case.ndim, **case.arguments)
+    x, w, b = case.arrays()
+
+    def plan(algorithm: str, images: int, weights_ahead: bool) -> Plan:
+        problem = forward_problem(arguments, x[:images], w, weights_ahead=weights_ahead)
+        return Plan(replace(problem, algorithm=algorithm))
+
+    chosen = plan("auto", batch, ahead)
+    assert chosen.algorithm == plan("auto", 1, ahead).algorithm
+    for name in algorithms(function("conv", case.ndim), x, w, b, **case.arguments):
+        assert plan(name, 1, ahead).predicted_seconds >= (
+            plan(chosen.algorithm, 1, ahead).predicted_seconds
+        )
+        assert plan(name, 1, True).predicted_seconds <= plan(name, 1, False).predicted_seconds
 
 
 @each_case
