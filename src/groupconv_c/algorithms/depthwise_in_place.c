@@ -6,47 +6,22 @@
  * ("rolling"); other kernels go through it in tiles of some rows. The last vector of a row is moved back to
  * end with it, so that only rows narrower than a vector are stored in part. Rows a dilation apart form a
  * class; its rows share loads.
+ * This file plans; depthwise_in_place_work.c computes.
  */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "algorithms.h"
+#include "depthwise_in_place.h"
 #include "tile_store.h"
-#include "weights.h"
 
 enum {
     tile_rows = GC_DEPTHWISE_ROWS,
     few_rows = 4,
     band_outputs = 16 * 1024,
     most_columns = 32,
-    most_fetched = 64 * 1024,
 };
-
-/* Some rows of a band: the first one's places in the slice, from its row 0. */
-typedef struct tile {
-    ptrdiff_t in, out, residual; /* reals */
-    int nrows, few, edge, whole;
-    int first, last; /* input rows that are there */
-} tile;
-
-typedef struct in_place {
-    ptrdiff_t pad[3]; /* as a forward convolution has them */
-    ptrdiff_t flip;   /* kernel positions count backwards */
-    int rolling, narrow;
-    gc_weights weights;
-    ptrdiff_t weight_origin, weight_step[3];
-    gc_columns *columns;
-    uint32_t *bits;
-    ptrdiff_t ncolumns;
-    ptrdiff_t bands, ntiles;
-    tile *tiles;          /* of all bands */
-    ptrdiff_t *band_tile; /* the first tile of each band */
-    gc_depthwise_rows_fn *const *kernels;
-    int activate; /* after the microkernel, which clamps only */
-    double low, high;
-} in_place;
 
 /* Input rows in place need rows of reals along the width. */
 static int rows_in_memory(const gc_plan *plan) {
@@ -75,7 +50,7 @@ static const char *refuse(const gc_plan *plan) {
 }
 
 static void destroy(gc_plan *plan) {
-    in_place *s = plan->state;
+    gc_in_place *s = plan->state;
     if (s == NULL) return;
     free(s->columns);
     free(s->bits);
@@ -85,16 +60,16 @@ static void destroy(gc_plan *plan) {
     plan->state = NULL;
 }
 
-static void orient(const gc_plan *plan, in_place *s) {
+static void orient(const gc_plan *plan, gc_in_place *s) {
     const gc_problem *p = &plan->problem;
     const gc_weights *w = &s->weights;
     const ptrdiff_t step[3] = {w->d, w->h, w->w};
-    s->flip = p->op == GC_CONV_TRANSPOSE;
+    const int flip = p->op == GC_CONV_TRANSPOSE; /* kernel positions count backwards */
     for (int i = 0; i < 3; i++) {
         const ptrdiff_t reach = p->dilation[i] * (p->kernel[i] - 1);
-        s->pad[i] = s->flip ? reach - p->pad_before[i] : p->pad_before[i];
-        s->weight_step[i] = s->flip ? -step[i] : step[i];
-        if (s->flip) s->weight_origin += (p->kernel[i] - 1) * step[i];
+        s->pad[i] = flip ? reach - p->pad_before[i] : p->pad_before[i];
+        s->weight_step[i] = flip ? -step[i] : step[i];
+        if (flip) s->weight_origin += (p->kernel[i] - 1) * step[i];
     }
 }
 
@@ -107,7 +82,7 @@ static uint32_t lanes_inside(const gc_problem *p, ptrdiff_t from, ptrdiff_t lane
     return bits;
 }
 
-static gc_status create_columns(const gc_plan *plan, in_place *s) {
+static gc_status create_columns(const gc_plan *plan, gc_in_place *s) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t lanes = plan->kernels->lanes, wide = p->out_size[2], stride = p->stride[2];
     const ptrdiff_t each = stride * p->kernel[2];
@@ -134,19 +109,13 @@ static gc_status create_columns(const gc_plan *plan, in_place *s) {
     return GC_OK;
 }
 
-/* Rows of a band first .. last - 1 that may be stored whole where a vector is wider than a row. */
-static ptrdiff_t whole_rows(const gc_plan *plan, ptrdiff_t first, ptrdiff_t last) {
-    const ptrdiff_t wide = gc_max(plan->problem.out_size[2], 1), lanes = plan->kernels->lanes;
-    return gc_max(last - first - (gc_ceil_div(gc_max(lanes, wide), wide) - 1), 0);
-}
-
 /* The tile from output row `row` on of the class `step` rows apart, of at most `left` rows. */
-static tile place_tile(const gc_plan *plan, const in_place *s, ptrdiff_t row, ptrdiff_t step,
-                       ptrdiff_t left) {
+static gc_in_place_tile place_tile(const gc_plan *plan, const gc_in_place *s, ptrdiff_t row,
+                                   ptrdiff_t step, ptrdiff_t left) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = plan->storage_size, stride = p->stride[1], dilation = step;
     const ptrdiff_t origin = row * stride - s->pad[1], high = p->in_size[1];
-    tile t = {
+    gc_in_place_tile t = {
         .in = origin * p->input_strides[3] / size,
         .out = row * p->output_strides[3] / size,
         .residual = row * p->residual_strides[3] / size,
@@ -161,19 +130,19 @@ static tile place_tile(const gc_plan *plan, const in_place *s, ptrdiff_t row, pt
 }
 
 /* Lists the tiles of output rows first .. last - 1; counts them only without a list. */
-static ptrdiff_t list_tiles(const gc_plan *plan, const in_place *s, ptrdiff_t first, ptrdiff_t last,
-                            tile *tiles) {
+static ptrdiff_t list_tiles(const gc_plan *plan, const gc_in_place *s, ptrdiff_t first,
+                            ptrdiff_t last, gc_in_place_tile *tiles) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t classes =
         p->stride[1] == 1 && p->kernel[1] > 1 ? gc_min(p->dilation[1], last - first) : 1;
-    const ptrdiff_t step = p->stride[1] == 1 && p->kernel[1] > 1 ? p->dilation[1] : 1;
+    const ptrdiff_t step = gc_in_place_row_step(p);
     ptrdiff_t n = 0;
     for (ptrdiff_t c = 0; c < classes; c++)
         for (ptrdiff_t row = first + c; row < last;) {
-            tile t = place_tile(plan, s, row, step, gc_ceil_div(last - row, step));
+            gc_in_place_tile t = place_tile(plan, s, row, step, gc_ceil_div(last - row, step));
             if (classes == 1)
-                t.whole =
-                    (int)gc_max(gc_min(first + whole_rows(plan, first, last) - row, t.nrows), 0);
+                t.whole = (int)gc_max(
+                    gc_min(first + gc_in_place_whole_rows(plan, first, last) - row, t.nrows), 0);
             if (tiles) tiles[n] = t;
             n++;
             row += t.nrows * step;
@@ -181,7 +150,7 @@ static ptrdiff_t list_tiles(const gc_plan *plan, const in_place *s, ptrdiff_t fi
     return n;
 }
 
-static gc_status create_tiles(const gc_plan *plan, in_place *s) {
+static gc_status create_tiles(const gc_plan *plan, gc_in_place *s) {
     const ptrdiff_t rows = plan->problem.out_size[1];
     s->band_tile = calloc((size_t)s->bands + 1, sizeof *s->band_tile);
     if (s->band_tile == NULL) return GC_ERROR_MEMORY;
@@ -204,7 +173,7 @@ static int can_roll(const gc_problem *p) {
     return 1;
 }
 
-static double predict(const gc_plan *plan, const in_place *s) {
+static double predict(const gc_plan *plan, const gc_in_place *s) {
     const gc_problem *p = &plan->problem;
     const double channels = (double)(p->batch * p->groups * p->out_per_group);
     const double taps = (double)(p->kernel[0] * p->kernel[1] * p->kernel[2]);
@@ -222,7 +191,7 @@ static double predict(const gc_plan *plan, const in_place *s) {
 
 static gc_status create(gc_plan *plan) {
     const gc_problem *p = &plan->problem;
-    in_place *s = plan->state = calloc(1, sizeof *s);
+    gc_in_place *s = plan->state = calloc(1, sizeof *s);
     if (s == NULL) return GC_ERROR_MEMORY;
     s->activate = !gc_activation_clamp(p->activation, &s->low, &s->high);
     if (s->activate) s->low = -INFINITY;
@@ -247,254 +216,20 @@ static gc_status create(gc_plan *plan) {
     return GC_OK;
 }
 
-/* A unit. Channels can be tiny, so places count up and nothing is divided. */
-typedef struct cursor {
-    ptrdiff_t n, g, within, depth, band;
-} cursor;
-
-static cursor cursor_at(const gc_plan *plan, ptrdiff_t unit) {
-    const gc_problem *p = &plan->problem;
-    const in_place *s = plan->state;
-    const ptrdiff_t slice = unit / s->bands, channel = slice / p->out_size[0];
-    return (cursor){
-        .n = channel / (p->groups * p->out_per_group),
-        .g = channel / p->out_per_group % p->groups,
-        .within = channel % p->out_per_group,
-        .depth = slice % p->out_size[0],
-        .band = unit % s->bands,
-    };
-}
-
-static void advance(const gc_plan *plan, cursor *at) {
-    const gc_problem *p = &plan->problem;
-    const in_place *s = plan->state;
-    if (++at->band < s->bands) return;
-    at->band = 0;
-    if (++at->depth < p->out_size[0]) return;
-    at->depth = 0;
-    if (++at->within < p->out_per_group) return;
-    at->within = 0;
-    if (++at->g < p->groups) return;
-    at->g = 0;
-    at->n++;
-}
-
-/* Where the arrays have a unit's channel: its first input row, its depth of the output and the residual,
- * its weights and bias. */
-typedef struct place {
-    const char *in, *residual, *weight, *init;
-    char *out;
-} place;
-
-static place place_of(const gc_run *run, const cursor *at) {
-    const gc_plan *plan = run->plan;
-    const gc_problem *p = &plan->problem;
-    const in_place *s = plan->state;
-    const ptrdiff_t size = plan->storage_size, k = at->g * p->out_per_group + at->within;
-    const ptrdiff_t *i = p->input_strides, *o = p->output_strides, *r = p->residual_strides;
-    const char *residual = run->arrays->residual;
-    return (place){
-        .in = (const char *)run->arrays->input + at->n * i[0] + at->g * i[1],
-        .residual = residual ? residual + at->n * r[0] + k * r[1] + at->depth * r[2] : NULL,
-        .weight =
-            gc_weights_at(&s->weights, plan, run, at->g, at->within) + s->weight_origin * size,
-        .init = (const char *)run->bias + k * size,
-        .out = (char *)run->arrays->output + at->n * o[0] + k * o[1] + at->depth * o[2],
-    };
-}
-
-/* Input rows that a unit reads and their bytes, to be fetched while the one before is computed: columns of
- * vectors are an order that hardware does not foresee. */
-static ptrdiff_t fetched_bytes(const gc_plan *plan) {
-    const gc_problem *p = &plan->problem;
-    const in_place *s = plan->state;
-    const ptrdiff_t bytes =
-        (p->in_size[1] - 1) * p->input_strides[3] + p->in_size[2] * plan->storage_size;
-    const int fits = s->bands == 1 && p->in_size[0] == 1 && p->input_strides[3] > 0;
-    return fits && bytes <= most_fetched ? bytes : 0;
-}
-
-/* The rest of the activation, for a unit's results where they are. */
-static void activate(const gc_run *run, const cursor *at, char *slice) {
-    const gc_problem *p = &run->plan->problem;
-    const in_place *s = run->plan->state;
-    const ptrdiff_t size = run->plan->storage_size, rows = p->out_size[1];
-    const ptrdiff_t first = gc_cut(rows, s->bands, at->band),
-                    last = gc_cut(rows, s->bands, at->band + 1);
-    char *const results = slice + first * p->out_size[2] * size;
-    const gc_finish f = {
-        .from = results,
-        .to = results,
-        .to_stride = size,
-        .n = (last - first) * p->out_size[2],
-        .dtype = p->dtype,
-        .activation = p->activation,
-        .parameter = p->activation_parameter,
-    };
-    run->plan->kernels->finish(&f);
-}
-
-static void bind_rolling(const gc_run *run, const cursor *at, gc_rolling *a) {
-    const gc_problem *p = &run->plan->problem;
-    const in_place *s = run->plan->state;
-    const ptrdiff_t size = run->plan->storage_size, rows = p->out_size[1];
-    const ptrdiff_t first = gc_cut(rows, s->bands, at->band),
-                    last = gc_cut(rows, s->bands, at->band + 1);
-    const ptrdiff_t down = gc_max(first - s->pad[1], 0); /* input rows left behind */
-    const place here = place_of(run, at);
-    a->in = here.in + at->depth * p->stride[0] * p->input_strides[2] + down * p->input_strides[3] -
-            s->pad[2] * size;
-    a->weight = here.weight;
-    a->init = here.init;
-    a->out = here.out + first * p->output_strides[3];
-    a->residual = here.residual ? here.residual + first * p->residual_strides[3] : NULL;
-    a->above = s->pad[1] - first + down;
-    a->height = gc_max(p->in_size[1] - down, 0);
-    a->out_height = last - first;
-    a->whole = whole_rows(run->plan, first, last);
-}
-
-static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
-    const gc_plan *plan = run->plan;
-    const gc_problem *p = &plan->problem;
-    const in_place *s = plan->state;
-    const ptrdiff_t size = plan->storage_size, fetch = fetched_bytes(plan);
-    gc_rolling a = {
-        .in_row = p->input_strides[3] / size,
-        .out_row = p->output_strides[3] / size,
-        .residual_row = p->residual_strides[3] / size,
-        .weight_row = s->weight_step[1],
-        .weight_column = s->weight_step[2],
-        .ncolumns = s->ncolumns,
-        .columns = s->columns,
-        .clamp = p->activation != GC_IDENTITY && !s->activate,
-        .low = s->low,
-        .high = s->high,
-    };
-    gc_rolling next = a;
-    cursor at = cursor_at(plan, first), after = at;
-    bind_rolling(run, &at, &a);
-    for (ptrdiff_t unit = first; unit < last; unit++) {
-        const int more = unit + 1 < last, pair = more && s->narrow && s->bands == 1;
-        if (more) {
-            advance(plan, &after);
-            bind_rolling(run, &after, &next);
-        }
-        if (pair) {
-            plan->kernels->rolling3x3_pair(&a, &next);
-        } else {
-            a.fetch = next.in;
-            a.fetch_bytes = more && next.in != a.in ? fetch / s->ncolumns + 1 : 0;
-            plan->kernels->rolling3x3(&a);
-        }
-        if (s->activate) activate(run, &at, place_of(run, &at).out);
-        if (pair && s->activate) activate(run, &after, place_of(run, &after).out);
-        if (pair && ++unit + 1 < last) {
-            advance(plan, &after);
-            bind_rolling(run, &after, &next);
-        }
-        a = next;
-        at = after;
-    }
-}
-
-/* The kernel's depths over the input's; whether all of them lie in it. */
-static int list_slabs(const gc_plan *plan, const cursor *at, gc_depthwise_slab *slabs) {
-    const gc_problem *p = &plan->problem;
-    const in_place *s = plan->state;
-    int all = 1;
-    for (ptrdiff_t d = 0; d < p->kernel[0]; d++) {
-        const ptrdiff_t z = at->depth * p->stride[0] + d * p->dilation[0] - s->pad[0];
-        const int there = z >= 0 && z < p->in_size[0];
-        slabs[d] = (gc_depthwise_slab){
-            .in = there ? z * p->input_strides[2] / plan->storage_size : 0,
-            .weight = d * s->weight_step[0],
-            .there = there,
-        };
-        all &= there;
-    }
-    return all;
-}
-
-static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t first,
-                       ptrdiff_t last) {
-    const gc_plan *plan = run->plan;
-    const gc_problem *p = &plan->problem;
-    const in_place *s = plan->state;
-    const ptrdiff_t size = plan->storage_size, fetch = fetched_bytes(plan);
-    const ptrdiff_t step = p->stride[1] == 1 && p->kernel[1] > 1 ? p->dilation[1] : 1;
-    gc_depthwise_slab one, *const list = p->kernel[0] > 1 ? slabs : &one;
-    gc_depthwise_rows a = {
-        .in_row = step * p->input_strides[3] / size,
-        .out_row = step * p->output_strides[3] / size,
-        .residual_row = step * p->residual_strides[3] / size,
-        .columns = s->columns,
-        .ncolumns = s->ncolumns,
-        .slabs = list,
-        .nslabs = p->kernel[0],
-        .weight_row = s->weight_step[1],
-        .weight_column = s->weight_step[2],
-        .dilation = p->dilation[2],
-        .taps = (int)p->kernel[2],
-        .clamp = p->activation != GC_IDENTITY && !s->activate,
-        .low = s->low,
-        .high = s->high,
-    };
-    cursor at = cursor_at(plan, first);
-    for (ptrdiff_t unit = first; unit < last; unit++) {
-        const place here = place_of(run, &at);
-        const ptrdiff_t begin = s->band_tile[at.band], end = s->band_tile[at.band + 1];
-        const int all = list_slabs(plan, &at, list);
-        const cursor now = at;
-        advance(plan, &at);
-        const char *const next = (const char *)run->arrays->input + at.n * p->input_strides[0] +
-                                 at.g * p->input_strides[1];
-        const ptrdiff_t ahead = unit + 1 < last && next != here.in ? fetch / (end - begin) + 1 : 0;
-        a.fetch_bytes = ahead ? ahead / s->ncolumns + 1 : 0;
-        a.weight = here.weight;
-        a.init = here.init;
-        for (ptrdiff_t i = begin; i < end; i++) {
-            const tile *t = &s->tiles[i];
-            a.fetch = next + (i - begin) * ahead;
-            for (ptrdiff_t d = 0; d < p->kernel[0]; d++) {
-                list[d].first = t->first;
-                list[d].last = list[d].there ? t->last : t->first;
-            }
-            a.edge = t->edge || !all;
-            a.in = here.in + (t->in - s->pad[2]) * size;
-            a.out = here.out + t->out * size;
-            a.residual = here.residual ? here.residual + t->residual * size : NULL;
-            a.nrows = t->nrows;
-            a.whole = t->whole;
-            s->kernels[t->few](&a);
-        }
-        if (s->activate) activate(run, &now, here.out);
-    }
-}
-
-static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
-    const in_place *s = run->plan->state;
-    if (first == last) return;
-    if (s->rolling)
-        work_rolling(run, first, last);
-    else
-        work_tiles(run, scratch, first, last);
-}
-
 static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
                     ptrdiff_t last) {
-    const in_place *s = plan->state;
+    const gc_in_place *s = plan->state;
     gc_weights_prepare(&s->weights, plan, weight, prepared, first, last);
 }
 
 static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
-    const in_place *s = plan->state;
+    const gc_in_place *s = plan->state;
     const ptrdiff_t rows = plan->problem.out_size[1], band = unit % s->bands;
     return (double)(gc_cut(rows, s->bands, band + 1) - gc_cut(rows, s->bands, band));
 }
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
-    const in_place *s = plan->state;
+    const gc_in_place *s = plan->state;
     if (s->rolling)
         snprintf(text, size, "columns of %d lanes rolling over rows; %td bands",
                  plan->kernels->lanes, s->bands);
@@ -509,7 +244,7 @@ const gc_algorithm gc_depthwise_in_place = {
     .create = create,
     .destroy = destroy,
     .prepare = prepare,
-    .work = work,
+    .work = gc_in_place_work,
     .unit_cost = unit_cost,
     .describe = describe,
 };

@@ -48,23 +48,6 @@ static void destroy(gc_plan *plan) {
     plan->state = NULL;
 }
 
-static gc_status create_taps(const gc_problem *p, grad_lanes *s) {
-    const ptrdiff_t cslab = gc_ceil_div(p->in_per_group, s->cslabs);
-    s->per_channel = p->kernel[0] * p->kernel[1] * p->kernel[2];
-    s->taps = malloc((size_t)(cslab * s->per_channel) * sizeof *s->taps);
-    if (s->taps == NULL) return GC_ERROR_MEMORY;
-    const gc_axis_tap *t[3];
-    for (int i = 0; i < 3; i++) t[i] = s->axes[i].passes[0].taps;
-    ptrdiff_t *tap = s->taps;
-    for (ptrdiff_t c = 0; c < cslab; c++)
-        for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
-            for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
-                for (ptrdiff_t w = 0; w < p->kernel[2]; w++)
-                    *tap++ = c * s->planes.channel +
-                             gc_planes_tap(&s->planes, s->axes, &t[0][d], &t[1][h], &t[2][w]);
-    return GC_OK;
-}
-
 typedef struct sizes {
     size_t x, g, sums, turned, row;
 } sizes;
@@ -108,8 +91,10 @@ static gc_status create(gc_plan *plan) {
     s->vb = (int)gc_min(s->vectors, GC_MAX_LANE_DOT_VB);
     gc_planes_choose(&s->planes, s->axes, gc_ceil_div(p->in_per_group, s->cslabs), box_bytes,
                      plan->kernels, s->boxes);
-    const gc_status status = create_taps(p, s);
-    if (status != GC_OK) return status;
+    s->per_channel = p->kernel[0] * p->kernel[1] * p->kernel[2];
+    s->taps = gc_planes_taps(&s->planes, s->axes, gc_ceil_div(p->in_per_group, s->cslabs),
+                             s->planes.channel);
+    if (s->taps == NULL) return GC_ERROR_MEMORY;
     const ptrdiff_t alone = p->groups * s->kslabs * s->cslabs;
     s->chunks = gc_max(1, gc_min(gc_ceil_div(wanted_units, alone), p->batch));
     plan->units = alone * s->chunks;

@@ -54,23 +54,6 @@ static ptrdiff_t channel_size(const grad_weight *s) {
     return (s->images * s->planes.channel + GC_MAX_LANES - 1) / GC_MAX_LANES * GC_MAX_LANES;
 }
 
-static gc_status create_taps(const gc_problem *p, grad_weight *s) {
-    const ptrdiff_t cslab = gc_ceil_div(p->in_per_group, s->cslabs);
-    s->per_channel = p->kernel[0] * p->kernel[1] * p->kernel[2];
-    s->taps = malloc((size_t)(cslab * s->per_channel) * sizeof *s->taps);
-    if (s->taps == NULL) return GC_ERROR_MEMORY;
-    const gc_axis_tap *t[3];
-    for (int i = 0; i < 3; i++) t[i] = s->axes[i].passes[0].taps;
-    ptrdiff_t *tap = s->taps;
-    for (ptrdiff_t c = 0; c < cslab; c++)
-        for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
-            for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
-                for (ptrdiff_t w = 0; w < p->kernel[2]; w++)
-                    *tap++ = c * channel_size(s) +
-                             gc_planes_tap(&s->planes, s->axes, &t[0][d], &t[1][h], &t[2][w]);
-    return GC_OK;
-}
-
 /* Which flat positions of a full box are results. */
 static gc_status create_bits(const gc_kernels *kernels, grad_weight *s) {
     const gc_planes *p = &s->planes;
@@ -133,8 +116,10 @@ static gc_status create(gc_plan *plan) {
     const int whole = s->boxes[0] * s->boxes[1] * s->boxes[2] == 1 && s->planes.nplanes == 1;
     const ptrdiff_t run = run_vectors * plan->kernels->lanes;
     s->images = whole ? gc_max(gc_min(p->batch, run / s->planes.channel), 1) : 1;
-    const gc_status status = create_taps(p, s);
-    if (status != GC_OK) return status;
+    s->per_channel = p->kernel[0] * p->kernel[1] * p->kernel[2];
+    s->taps = gc_planes_taps(&s->planes, s->axes, gc_ceil_div(p->in_per_group, s->cslabs),
+                             channel_size(s));
+    if (s->taps == NULL) return GC_ERROR_MEMORY;
     const gc_status status_bits = create_bits(plan->kernels, s);
     if (status_bits != GC_OK) return status_bits;
     const ptrdiff_t alone = p->groups * s->kslabs * s->cslabs;

@@ -1,5 +1,6 @@
 #include "pack.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void gc_planes_layout(gc_planes *p, const gc_axis axes[3], const ptrdiff_t extent[3],
@@ -70,6 +71,21 @@ ptrdiff_t gc_planes_tap(const gc_planes *p, const gc_axis axes[3], const gc_axis
     const ptrdiff_t index = (d->slot * axes[1].nphases + h->slot) * axes[2].nphases + w->slot;
     return index * p->plane + (d->shift - axes[0].min_shift) * p->slice +
            (h->shift - axes[1].min_shift) * p->pitch + (w->shift - axes[2].min_shift);
+}
+
+ptrdiff_t *gc_planes_taps(const gc_planes *planes, const gc_axis axes[3], ptrdiff_t channels,
+                          ptrdiff_t channel) {
+    const gc_axis_pass *d = axes[0].passes, *h = axes[1].passes, *w = axes[2].passes;
+    ptrdiff_t *const taps =
+        malloc((size_t)(channels * d->ntaps * h->ntaps * w->ntaps + 1) * sizeof *taps);
+    ptrdiff_t *tap = taps;
+    for (ptrdiff_t c = 0; taps && c < channels; c++)
+        for (ptrdiff_t i = 0; i < d->ntaps; i++)
+            for (ptrdiff_t j = 0; j < h->ntaps; j++)
+                for (ptrdiff_t k = 0; k < w->ntaps; k++)
+                    *tap++ = c * channel +
+                             gc_planes_tap(planes, axes, &d->taps[i], &h->taps[j], &w->taps[k]);
+    return taps;
 }
 
 typedef struct packer {

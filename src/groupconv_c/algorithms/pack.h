@@ -40,6 +40,10 @@ void gc_planes_clear_slack(const gc_planes *planes, ptrdiff_t channels, const gc
 /* Offset of a tap's plane and shift from the start of its channel. */
 ptrdiff_t gc_planes_tap(const gc_planes *planes, const gc_axis axes[3], const gc_axis_tap *d,
                         const gc_axis_tap *h, const gc_axis_tap *w);
+/* Offsets of all taps of `channels` channels that lie `channel` elements apart, in the kernel's order, for
+ * axes of one pass; the caller frees them. NULL: no memory. */
+ptrdiff_t *gc_planes_taps(const gc_planes *planes, const gc_axis axes[3], ptrdiff_t channels,
+                          ptrdiff_t channel);
 /* `image` points at the first channel of the group; strides in bytes: channel, then d, h, w.
  * `again`: the planes hold a box of the same origin, whose rows of zeros are still there. */
 void gc_pack(const gc_plan *plan, const gc_axis axes[3], const gc_planes *planes, const char *image,

@@ -1,0 +1,239 @@
+/* The work of plans of depthwise convolutions in place: a unit after the other, while what the next one reads
+ * is fetched. */
+#include "depthwise_in_place.h"
+
+enum { most_fetched = 64 * 1024 };
+
+/* A unit. Channels can be tiny, so places count up and nothing is divided. */
+typedef struct cursor {
+    ptrdiff_t n, g, within, depth, band;
+} cursor;
+
+static cursor cursor_at(const gc_plan *plan, ptrdiff_t unit) {
+    const gc_problem *p = &plan->problem;
+    const gc_in_place *s = plan->state;
+    const ptrdiff_t slice = unit / s->bands, channel = slice / p->out_size[0];
+    return (cursor){
+        .n = channel / (p->groups * p->out_per_group),
+        .g = channel / p->out_per_group % p->groups,
+        .within = channel % p->out_per_group,
+        .depth = slice % p->out_size[0],
+        .band = unit % s->bands,
+    };
+}
+
+static void advance(const gc_plan *plan, cursor *at) {
+    const gc_problem *p = &plan->problem;
+    const gc_in_place *s = plan->state;
+    if (++at->band < s->bands) return;
+    at->band = 0;
+    if (++at->depth < p->out_size[0]) return;
+    at->depth = 0;
+    if (++at->within < p->out_per_group) return;
+    at->within = 0;
+    if (++at->g < p->groups) return;
+    at->g = 0;
+    at->n++;
+}
+
+/* Where the arrays have a unit's channel: its first input row, its depth of the output and the residual,
+ * its weights and bias. */
+typedef struct place {
+    const char *in, *residual, *weight, *init;
+    char *out;
+} place;
+
+static place place_of(const gc_run *run, const cursor *at) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_in_place *s = plan->state;
+    const ptrdiff_t size = plan->storage_size, k = at->g * p->out_per_group + at->within;
+    const ptrdiff_t *i = p->input_strides, *o = p->output_strides, *r = p->residual_strides;
+    const char *residual = run->arrays->residual;
+    return (place){
+        .in = (const char *)run->arrays->input + at->n * i[0] + at->g * i[1],
+        .residual = residual ? residual + at->n * r[0] + k * r[1] + at->depth * r[2] : NULL,
+        .weight =
+            gc_weights_at(&s->weights, plan, run, at->g, at->within) + s->weight_origin * size,
+        .init = (const char *)run->bias + k * size,
+        .out = (char *)run->arrays->output + at->n * o[0] + k * o[1] + at->depth * o[2],
+    };
+}
+
+/* Input rows that a unit reads and their bytes, to be fetched while the one before is computed: columns of
+ * vectors are an order that hardware does not foresee. */
+static ptrdiff_t fetched_bytes(const gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    const gc_in_place *s = plan->state;
+    const ptrdiff_t bytes =
+        (p->in_size[1] - 1) * p->input_strides[3] + p->in_size[2] * plan->storage_size;
+    const int fits = s->bands == 1 && p->in_size[0] == 1 && p->input_strides[3] > 0;
+    return fits && bytes <= most_fetched ? bytes : 0;
+}
+
+/* The rest of the activation, for a unit's results where they are. */
+static void activate(const gc_run *run, const cursor *at, char *slice) {
+    const gc_problem *p = &run->plan->problem;
+    const gc_in_place *s = run->plan->state;
+    const ptrdiff_t size = run->plan->storage_size, rows = p->out_size[1];
+    const ptrdiff_t first = gc_cut(rows, s->bands, at->band),
+                    last = gc_cut(rows, s->bands, at->band + 1);
+    char *const results = slice + first * p->out_size[2] * size;
+    const gc_finish f = {
+        .from = results,
+        .to = results,
+        .to_stride = size,
+        .n = (last - first) * p->out_size[2],
+        .dtype = p->dtype,
+        .activation = p->activation,
+        .parameter = p->activation_parameter,
+    };
+    run->plan->kernels->finish(&f);
+}
+
+static void bind_rolling(const gc_run *run, const cursor *at, gc_rolling *a) {
+    const gc_problem *p = &run->plan->problem;
+    const gc_in_place *s = run->plan->state;
+    const ptrdiff_t size = run->plan->storage_size, rows = p->out_size[1];
+    const ptrdiff_t first = gc_cut(rows, s->bands, at->band),
+                    last = gc_cut(rows, s->bands, at->band + 1);
+    const ptrdiff_t down = gc_max(first - s->pad[1], 0); /* input rows left behind */
+    const place here = place_of(run, at);
+    a->in = here.in + at->depth * p->stride[0] * p->input_strides[2] + down * p->input_strides[3] -
+            s->pad[2] * size;
+    a->weight = here.weight;
+    a->init = here.init;
+    a->out = here.out + first * p->output_strides[3];
+    a->residual = here.residual ? here.residual + first * p->residual_strides[3] : NULL;
+    a->above = s->pad[1] - first + down;
+    a->height = gc_max(p->in_size[1] - down, 0);
+    a->out_height = last - first;
+    a->whole = gc_in_place_whole_rows(run->plan, first, last);
+}
+
+static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_in_place *s = plan->state;
+    const ptrdiff_t size = plan->storage_size, fetch = fetched_bytes(plan);
+    gc_rolling a = {
+        .in_row = p->input_strides[3] / size,
+        .out_row = p->output_strides[3] / size,
+        .residual_row = p->residual_strides[3] / size,
+        .weight_row = s->weight_step[1],
+        .weight_column = s->weight_step[2],
+        .ncolumns = s->ncolumns,
+        .columns = s->columns,
+        .clamp = p->activation != GC_IDENTITY && !s->activate,
+        .low = s->low,
+        .high = s->high,
+    };
+    gc_rolling next = a;
+    cursor at = cursor_at(plan, first), after = at;
+    bind_rolling(run, &at, &a);
+    for (ptrdiff_t unit = first; unit < last; unit++) {
+        const int more = unit + 1 < last, pair = more && s->narrow && s->bands == 1;
+        if (more) {
+            advance(plan, &after);
+            bind_rolling(run, &after, &next);
+        }
+        if (pair) {
+            plan->kernels->rolling3x3_pair(&a, &next);
+        } else {
+            a.fetch = next.in;
+            a.fetch_bytes = more && next.in != a.in ? fetch / s->ncolumns + 1 : 0;
+            plan->kernels->rolling3x3(&a);
+        }
+        if (s->activate) activate(run, &at, place_of(run, &at).out);
+        if (pair && s->activate) activate(run, &after, place_of(run, &after).out);
+        if (pair && ++unit + 1 < last) {
+            advance(plan, &after);
+            bind_rolling(run, &after, &next);
+        }
+        a = next;
+        at = after;
+    }
+}
+
+/* The kernel's depths over the input's; whether all of them lie in it. */
+static int list_slabs(const gc_plan *plan, const cursor *at, gc_depthwise_slab *slabs) {
+    const gc_problem *p = &plan->problem;
+    const gc_in_place *s = plan->state;
+    int all = 1;
+    for (ptrdiff_t d = 0; d < p->kernel[0]; d++) {
+        const ptrdiff_t z = at->depth * p->stride[0] + d * p->dilation[0] - s->pad[0];
+        const int there = z >= 0 && z < p->in_size[0];
+        slabs[d] = (gc_depthwise_slab){
+            .in = there ? z * p->input_strides[2] / plan->storage_size : 0,
+            .weight = d * s->weight_step[0],
+            .there = there,
+        };
+        all &= there;
+    }
+    return all;
+}
+
+static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t first,
+                       ptrdiff_t last) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_in_place *s = plan->state;
+    const ptrdiff_t size = plan->storage_size, fetch = fetched_bytes(plan);
+    const ptrdiff_t step = gc_in_place_row_step(p);
+    gc_depthwise_slab one, *const list = p->kernel[0] > 1 ? slabs : &one;
+    gc_depthwise_rows a = {
+        .in_row = step * p->input_strides[3] / size,
+        .out_row = step * p->output_strides[3] / size,
+        .residual_row = step * p->residual_strides[3] / size,
+        .columns = s->columns,
+        .ncolumns = s->ncolumns,
+        .slabs = list,
+        .nslabs = p->kernel[0],
+        .weight_row = s->weight_step[1],
+        .weight_column = s->weight_step[2],
+        .dilation = p->dilation[2],
+        .taps = (int)p->kernel[2],
+        .clamp = p->activation != GC_IDENTITY && !s->activate,
+        .low = s->low,
+        .high = s->high,
+    };
+    cursor at = cursor_at(plan, first);
+    for (ptrdiff_t unit = first; unit < last; unit++) {
+        const place here = place_of(run, &at);
+        const ptrdiff_t begin = s->band_tile[at.band], end = s->band_tile[at.band + 1];
+        const int all = list_slabs(plan, &at, list);
+        const cursor now = at;
+        advance(plan, &at);
+        const char *const next = (const char *)run->arrays->input + at.n * p->input_strides[0] +
+                                 at.g * p->input_strides[1];
+        const ptrdiff_t ahead = unit + 1 < last && next != here.in ? fetch / (end - begin) + 1 : 0;
+        a.fetch_bytes = ahead ? ahead / s->ncolumns + 1 : 0;
+        a.weight = here.weight;
+        a.init = here.init;
+        for (ptrdiff_t i = begin; i < end; i++) {
+            const gc_in_place_tile *t = &s->tiles[i];
+            a.fetch = next + (i - begin) * ahead;
+            for (ptrdiff_t d = 0; d < p->kernel[0]; d++) {
+                list[d].first = t->first;
+                list[d].last = list[d].there ? t->last : t->first;
+            }
+            a.edge = t->edge || !all;
+            a.in = here.in + (t->in - s->pad[2]) * size;
+            a.out = here.out + t->out * size;
+            a.residual = here.residual ? here.residual + t->residual * size : NULL;
+            a.nrows = t->nrows;
+            a.whole = t->whole;
+            s->kernels[t->few](&a);
+        }
+        if (s->activate) activate(run, &now, here.out);
+    }
+}
+
+void gc_in_place_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
+    const gc_in_place *s = run->plan->state;
+    if (first == last) return;
+    if (s->rolling)
+        work_rolling(run, first, last);
+    else
+        work_tiles(run, scratch, first, last);
+}
