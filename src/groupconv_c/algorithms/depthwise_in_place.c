@@ -119,7 +119,7 @@ static gc_in_place_tile place_tile(const gc_plan *plan, const gc_in_place *s, pt
         .in = origin * p->input_strides[3] / size,
         .out = row * p->output_strides[3] / size,
         .residual = row * p->residual_strides[3] / size,
-        .few = left <= few_rows,
+        .few = stride == 1 && left <= few_rows,
     };
     const ptrdiff_t rows = t.few ? few_rows : tile_rows, reads = (rows - 1) * stride + p->kernel[1];
     t.nrows = (int)gc_min(left, rows);
@@ -199,7 +199,8 @@ static gc_status create(gc_plan *plan) {
     orient(plan, s);
     s->rolling = can_roll(p);
     s->narrow = 2 * gc_max(p->out_size[2], p->in_size[2]) <= plan->kernels->lanes;
-    s->kernels = plan->kernels->depthwise_rows[p->stride[2] - 1][p->kernel[1] - 1];
+    s->kernels[0] = plan->kernels->depthwise_rows[p->stride[2] - 1][p->kernel[1] - 1];
+    s->kernels[1] = plan->kernels->depthwise_few[p->kernel[1] - 1];
     if (create_columns(plan, s) != GC_OK) return GC_ERROR_MEMORY;
     const ptrdiff_t rows = gc_max(p->out_size[1], 1);
     const ptrdiff_t band = gc_max(band_outputs / gc_max(p->out_size[2], 1), 4 * p->kernel[1]);

@@ -22,10 +22,10 @@ typedef struct gc_in_place {
     uint32_t *bits;
     ptrdiff_t ncolumns;
     ptrdiff_t bands;
-    gc_in_place_tile *tiles; /* of all bands */
-    ptrdiff_t *band_tile;    /* the first tile of each band */
-    gc_depthwise_rows_fn *const *kernels;
-    int activate; /* after the microkernel, which clamps only */
+    gc_in_place_tile *tiles;          /* of all bands */
+    ptrdiff_t *band_tile;             /* the first tile of each band */
+    gc_depthwise_rows_fn *kernels[2]; /* of tiles of all rows, of few */
+    int activate;                     /* after the microkernel, which clamps only */
     double low, high;
 } gc_in_place;
 

@@ -110,26 +110,24 @@ GC_INLINE void OP(depthwise_rows_body)(const gc_depthwise_rows *a, const int S, 
     }
 }
 
-#define DEPTHWISE_ROWS_KERNEL(S, KR)                                          \
-    GC_NOINLINE void OP(depthwise_rows_##S##KR)(const gc_depthwise_rows *a) { \
-        OP(depthwise_rows_body)(a, S, KR, 8);                                 \
-    }                                                                         \
-    GC_NOINLINE void OP(depthwise_few_##S##KR)(const gc_depthwise_rows *a) {  \
-        OP(depthwise_rows_body)(a, S, KR, 4);                                 \
+#define DEPTHWISE_ROWS_KERNEL(name, S, KR, RB)                                 \
+    GC_NOINLINE void OP(depthwise_##name##S##KR)(const gc_depthwise_rows *a) { \
+        OP(depthwise_rows_body)(a, S, KR, RB);                                 \
     }
-#define DEPTHWISE_ROWS_KERNELS(S) \
-    DEPTHWISE_ROWS_KERNEL(S, 1)   \
-    DEPTHWISE_ROWS_KERNEL(S, 2)   \
-    DEPTHWISE_ROWS_KERNEL(S, 3)   \
-    DEPTHWISE_ROWS_KERNEL(S, 4)   \
-    DEPTHWISE_ROWS_KERNEL(S, 5) DEPTHWISE_ROWS_KERNEL(S, 6) DEPTHWISE_ROWS_KERNEL(S, 7)
-DEPTHWISE_ROWS_KERNELS(1)
-DEPTHWISE_ROWS_KERNELS(2)
-#define DEPTHWISE_ROWS_ENTRY(S, KR) {OP(depthwise_rows_##S##KR), OP(depthwise_few_##S##KR)}
-#define DEPTHWISE_ROWS_ENTRIES(S)                                                        \
-    {DEPTHWISE_ROWS_ENTRY(S, 1), DEPTHWISE_ROWS_ENTRY(S, 2), DEPTHWISE_ROWS_ENTRY(S, 3), \
-     DEPTHWISE_ROWS_ENTRY(S, 4), DEPTHWISE_ROWS_ENTRY(S, 5), DEPTHWISE_ROWS_ENTRY(S, 6), \
-     DEPTHWISE_ROWS_ENTRY(S, 7)}
+#define DEPTHWISE_ROWS_KERNELS(name, S, RB) \
+    DEPTHWISE_ROWS_KERNEL(name, S, 1, RB)   \
+    DEPTHWISE_ROWS_KERNEL(name, S, 2, RB)   \
+    DEPTHWISE_ROWS_KERNEL(name, S, 3, RB)   \
+    DEPTHWISE_ROWS_KERNEL(name, S, 4, RB)   \
+    DEPTHWISE_ROWS_KERNEL(name, S, 5, RB)   \
+    DEPTHWISE_ROWS_KERNEL(name, S, 6, RB) DEPTHWISE_ROWS_KERNEL(name, S, 7, RB)
+DEPTHWISE_ROWS_KERNELS(rows_, 1, 8)
+DEPTHWISE_ROWS_KERNELS(few_, 1, 4)
+DEPTHWISE_ROWS_KERNELS(rows_, 2, 8)
+#define DEPTHWISE_ROWS_ENTRIES(name, S)                                                  \
+    {OP(depthwise_##name##S##1), OP(depthwise_##name##S##2), OP(depthwise_##name##S##3), \
+     OP(depthwise_##name##S##4), OP(depthwise_##name##S##5), OP(depthwise_##name##S##6), \
+     OP(depthwise_##name##S##7)}
 
 GC_INLINE void OP(depthwise_up_columns)(const gc_depthwise_rows *a, ptrdiff_t v, V *acc,
                                         const int KR, const int EDGE) {

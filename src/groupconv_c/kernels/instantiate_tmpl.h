@@ -32,7 +32,8 @@ static const gc_kernels OP(table) = {
     .finish = OP(finish),
     .depthwise_8 = OP(depthwise_8),
     .depthwise_4 = OP(depthwise_4),
-    .depthwise_rows = {DEPTHWISE_ROWS_ENTRIES(1), DEPTHWISE_ROWS_ENTRIES(2)},
+    .depthwise_rows = {DEPTHWISE_ROWS_ENTRIES(rows_, 1), DEPTHWISE_ROWS_ENTRIES(rows_, 2)},
+    .depthwise_few = DEPTHWISE_ROWS_ENTRIES(few_, 1),
     .depthwise_up = {OP(depthwise_up_1), OP(depthwise_up_2), OP(depthwise_up_3),
                      OP(depthwise_up_4)},
     .rolling3x3 = OP(rolling3x3),
@@ -75,7 +76,6 @@ const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) =
 #undef LANE_DOT_ENTRIES
 #undef DEPTHWISE_ROWS_KERNEL
 #undef DEPTHWISE_ROWS_KERNELS
-#undef DEPTHWISE_ROWS_ENTRY
 #undef DEPTHWISE_ROWS_ENTRIES
 #undef LANE_RUN
 #undef LANE_RUN_MAX

@@ -129,11 +129,11 @@ typedef struct gc_depthwise_slab {
 
 enum { GC_DEPTHWISE_KERNEL_ROWS = 7 };
 
-/* depthwise_rows[S-1][KR-1][few]: RB output rows of one channel, read in place, stride S, KR kernel rows.
+/* depthwise_rows[S-1][KR-1], depthwise_few[KR-1] of stride 1: RB output rows of one channel, read in place, stride S, KR kernel rows.
  *   out[j][q] = clamp(init + sum over slabs, kernel rows r and columns s of
  *       weight[slab.weight + r*weight_row + s*weight_column]
  *       * in[slab.in + (S*j + r)*in_row + S*q + s*dilation] + residual[j][q])
- * RB is 8, or 4 of `few`; nrows of them are stored. Rows below `whole` are stored as whole vectors: what
+ * RB is 8, of the few 4; nrows of them are stored. Rows below `whole` are stored as whole vectors: what
  * spills is stored later. dilation is 1 with stride 2. */
 typedef struct gc_depthwise_rows {
     const void *in;
@@ -344,7 +344,8 @@ typedef struct gc_kernels {
     void (*finish)(const gc_finish *);
     void (*depthwise_8)(const gc_depthwise *);
     void (*depthwise_4)(const gc_depthwise *);
-    gc_depthwise_rows_fn *depthwise_rows[2][GC_DEPTHWISE_KERNEL_ROWS][2];
+    gc_depthwise_rows_fn *depthwise_rows[2][GC_DEPTHWISE_KERNEL_ROWS];
+    gc_depthwise_rows_fn *depthwise_few[GC_DEPTHWISE_KERNEL_ROWS];
     gc_depthwise_up_fn *depthwise_up[GC_DEPTHWISE_UP_ROWS];
     void (*rolling3x3)(const gc_rolling *);
     /* Two channels at once, input and output at most half a vector wide; shared but for the pointers. */
