@@ -126,7 +126,7 @@ int problem_narrow(int index, gc_problem *p) {
 }
 
 int problem_depthwise(int index, gc_problem *p) {
-    static const ptrdiff_t widths[] = {1, 3, 7, 8, 9, 15, 16, 17, 31, 33, 66};
+    static const ptrdiff_t widths[] = {1, 2, 4, 7, 8, 9, 14, 15, 16, 17, 23, 31, 33, 40, 66};
     static const struct {
         gc_op op;
         ptrdiff_t stride, dilation;
