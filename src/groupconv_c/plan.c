@@ -24,6 +24,7 @@ static void reset(gc_plan *plan) {
     plan->state = NULL;
     plan->units = plan->combine_units = plan->prepare_units = 0;
     plan->prepared_size = plan->shared_size = plan->scratch_size = plan->prepared_key = 0;
+    plan->prepares_in_work = 0;
     plan->seconds = plan->prepare_seconds = 0;
 }
 
@@ -42,10 +43,10 @@ static int belongs(const gc_algorithm *algorithm, const char *family) {
            (algorithm->name[n] == '\0' || algorithm->name[n] == '_');
 }
 
-/* Predicted seconds of one image: what decides must not know the batch. */
+/* Predicted seconds: what decides. It knows neither the batch nor whether weights are prepared ahead, so
+ * that all calls of one problem give the same bits. */
 static double cost_of(const gc_plan *plan) {
-    const double images = (double)gc_max(plan->problem.batch, 1);
-    return plan->seconds / images + (plan->problem.weights_ahead ? 0 : plan->prepare_seconds);
+    return plan->seconds / (double)gc_max(plan->problem.batch, 1);
 }
 
 /* The accepted algorithm of a family (NULL: of all) of smallest predicted time; of equals the earlier
@@ -137,10 +138,14 @@ static size_t bias_size(const gc_plan *plan) {
     return gc_round_up((size_t)channels * plan->kernels->real_size, alignment);
 }
 
+/* Bytes of weights that a call without prepared ones prepares before its work. */
+static size_t prepared_by_call(const gc_plan *plan) {
+    return plan->prepares_in_work ? 0 : gc_round_up(plan->prepared_size, alignment);
+}
+
 size_t gc_plan_workspace_size(const gc_plan *plan, int threads) {
     const size_t each = gc_round_up(plan->scratch_size, alignment);
-    return bias_size(plan) + gc_round_up(plan->prepared_size, alignment) +
-           gc_round_up(plan->shared_size, alignment) +
+    return bias_size(plan) + prepared_by_call(plan) + gc_round_up(plan->shared_size, alignment) +
            each * (size_t)gc_plan_threads(plan, threads);
 }
 
@@ -239,11 +244,11 @@ gc_status gc_plan_run(const gc_plan *plan, const gc_arrays *arrays, void *worksp
                             plan->problem.dtype);
     else
         memset(memory, 0, (size_t)channels * plan->kernels->real_size);
-    if (plan->prepared_size && run.weights == NULL) {
+    if (prepared_by_call(plan) && run.weights == NULL) {
         gc_plan_prepare(plan, arrays->weight, next, threads);
         run.weights = next;
     }
-    next += gc_round_up(plan->prepared_size, alignment);
+    next += prepared_by_call(plan);
     run.shared = next;
     run.scratch = next + gc_round_up(plan->shared_size, alignment);
     gc_parallel(threads, plan->units, work_range, &run);

@@ -48,6 +48,7 @@ struct gc_plan {
     ptrdiff_t units, combine_units, prepare_units;
     size_t prepared_size, shared_size, scratch_size;
     size_t prepared_key;
+    int prepares_in_work;   /* work reads arrays->weight where nothing is prepared */
     double seconds;         /* predicted, one thread */
     double prepare_seconds; /* predicted, of preparing the weights */
 };

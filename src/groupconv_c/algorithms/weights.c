@@ -64,28 +64,51 @@ static void prepare_in_order(const gc_weights *s, const gc_plan *plan, const cha
             memcpy(to, from + s->order[i], 8);
 }
 
-void gc_weights_prepare(const gc_weights *s, const gc_plan *plan, const void *weight,
-                        void *prepared, ptrdiff_t first, ptrdiff_t last) {
+/* Weights of one output channel that follow each other at one distance: of as many of its dimensions, from
+ * the last, as do. */
+static ptrdiff_t even_row(const ptrdiff_t sizes[4], const ptrdiff_t strides[4]) {
+    ptrdiff_t n = sizes[3];
+    for (int i = 2; i >= 0; i--) {
+        if (sizes[i] > 1 && strides[i] != n * strides[3]) break;
+        n *= sizes[i];
+    }
+    return n;
+}
+
+static ptrdiff_t offset_of(ptrdiff_t index, const ptrdiff_t sizes[4], const ptrdiff_t strides[4]) {
+    ptrdiff_t offset = 0;
+    for (int i = 3; i >= 0; i--) {
+        offset += index % sizes[i] * strides[i];
+        index /= sizes[i];
+    }
+    return offset;
+}
+
+void gc_weights_copy(const gc_weights *s, const gc_plan *plan, const void *weight, char *to,
+                     ptrdiff_t first, ptrdiff_t last) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t *b = p->weight_strides;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    char *to = (char *)prepared + first * s->per_k * size;
-    for (ptrdiff_t k = first; k < last; k++) {
+    const ptrdiff_t *b = p->weight_strides, size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t sizes[4] = {p->in_per_group, p->kernel[0], p->kernel[1], p->kernel[2]};
+    const ptrdiff_t strides[4] = {s->c_bytes, b[2], b[3], b[4]};
+    const ptrdiff_t n = even_row(sizes, strides);
+    for (ptrdiff_t k = first; k < last; k++, to += s->per_k * size) {
         const char *from = (const char *)weight + k / p->out_per_group * s->group_bytes +
                            k % p->out_per_group * s->k_bytes;
         if (s->order) {
             prepare_in_order(s, plan, from, to);
-            to += s->per_k * size;
             continue;
         }
-        for (ptrdiff_t c = 0; c < p->in_per_group; c++)
-            for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
-                for (ptrdiff_t h = 0; h < p->kernel[1]; h++) {
-                    plan->kernels->load(to, from + c * s->c_bytes + d * b[2] + h * b[3], b[4],
-                                        p->kernel[2], p->dtype);
-                    to += p->kernel[2] * size;
-                }
+        for (ptrdiff_t i = 0; i < s->per_k; i += n)
+            plan->kernels->load(to + i * size, from + offset_of(i, sizes, strides), b[4], n,
+                                p->dtype);
     }
+}
+
+void gc_weights_prepare(const gc_weights *s, const gc_plan *plan, const void *weight,
+                        void *prepared, ptrdiff_t first, ptrdiff_t last) {
+    gc_weights_copy(s, plan, weight,
+                    (char *)prepared + first * s->per_k * (ptrdiff_t)plan->kernels->real_size,
+                    first, last);
 }
 
 const char *gc_weights_at(const gc_weights *s, const gc_plan *plan, const gc_run *run, ptrdiff_t g,

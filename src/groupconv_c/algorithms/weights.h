@@ -29,7 +29,10 @@ static inline ptrdiff_t gc_weights_tap(const gc_weights *s, ptrdiff_t c, ptrdiff
     return c * s->c + d * s->d + h * s->h + w * s->w;
 }
 size_t gc_weights_prepared_size(const gc_weights *weights, const gc_plan *plan);
-/* Prepares output channels first..last-1, counted over all groups. */
+/* Copies output channels first..last-1, counted over all groups, as reals in the prepared order. */
+void gc_weights_copy(const gc_weights *weights, const gc_plan *plan, const void *weight, char *to,
+                     ptrdiff_t first, ptrdiff_t last);
+/* The same to their places among all prepared ones. */
 void gc_weights_prepare(const gc_weights *weights, const gc_plan *plan, const void *weight,
                         void *prepared, ptrdiff_t first, ptrdiff_t last);
 /* Where output channel k of group g begins. */

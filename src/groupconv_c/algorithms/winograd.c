@@ -14,7 +14,9 @@
 
 enum {
     products_bytes = 960 * 1024, /* transformed input of a box: most of the second-level cache */
-    k_slab = 16, /* output channels whose products wait for their inverse transform */
+    k_slab = 16,             /* output channels whose products wait for their inverse transform */
+    slab_bytes = 640 * 1024, /* their transformed weights, where a call transforms them itself */
+    few_boxes = 4,           /* of a call, so that it had better transform them again for each */
 };
 
 static const gc_winograd_kind kinds[GC_WINOGRAD_KINDS] = {{4, 3, 6}, {2, 5, 6}, {2, 3, 4}};
@@ -89,10 +91,13 @@ static void choose_box(const gc_plan *plan, gc_winograd *s) {
     gc_planes_layout(&s->planes, s->axes, extent, (GC_MAX_VB + 1) * lanes);
 }
 
-ptrdiff_t gc_winograd_weight_count(const gc_problem *p, const gc_winograd *s) {
-    return (ptrdiff_t)(s->kind.window * s->kind.window) * p->groups * p->out_per_group *
-           p->in_per_group;
+static gc_winograd_panel panel_of(const gc_winograd *s, const gc_problem *p, ptrdiff_t rows) {
+    gc_winograd_panel panel = {.step = off_set(rows * p->in_per_group)};
+    panel.raw = s->kind.window * s->kind.window * panel.step;
+    panel.size = panel.raw + rows * s->raw.per_k;
+    return panel;
 }
+
 gc_winograd_sizes gc_winograd_scratch(const gc_plan *plan, const gc_winograd *s) {
     const size_t size = plan->kernels->real_size;
     const int window = s->kind.window * s->kind.window;
@@ -103,9 +108,19 @@ gc_winograd_sizes gc_winograd_scratch(const gc_plan *plan, const gc_winograd *s)
         .out = gc_round_up((size_t)(window * s->out_step) * size, 64),
         .rows = gc_round_up((size_t)(s->kind.outputs * s->out_row) * size, 64),
         .tile = gc_round_up((size_t)(GC_MAX_VB * plan->kernels->lanes) * size, 64),
-        .taps = (size_t)(icg * s->kind.taps * s->kind.taps) * sizeof(gc_tap),
+        .taps = gc_round_up((size_t)(icg * s->kind.taps * s->kind.taps) * sizeof(gc_tap), 64),
+        .slab = plan->prepares_in_work ? (size_t)s->slab.size * size : 0,
     };
     return z;
+}
+
+/* Output channels of a slab, in whole tiles of products. */
+static ptrdiff_t slab_channels(const gc_plan *plan, const gc_winograd *s) {
+    const ptrdiff_t bytes = s->kind.window * s->kind.window * plan->problem.in_per_group *
+                            (ptrdiff_t)plan->kernels->real_size;
+    ptrdiff_t channels = k_slab;
+    while (channels > 4 && channels * bytes > slab_bytes) channels /= 2;
+    return channels;
 }
 
 static double predict(const gc_plan *plan, const gc_winograd *s) {
@@ -124,14 +139,16 @@ static double predict(const gc_plan *plan, const gc_winograd *s) {
     return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
 
-/* Each weight is moved into a vector by itself; what they become is written once. */
+/* Turned and transformed in the near caches, where they stay for work that does it itself. */
 static double predict_prepare(const gc_plan *plan, const gc_winograd *s) {
     const gc_problem *p = &plan->problem;
     const double taps = s->kind.taps * s->kind.taps, window = s->kind.window * s->kind.window;
     const double pairs = (double)(p->groups * p->in_per_group * p->out_per_group);
-    const double transform = 3 * window * s->kind.taps / plan->kernels->lanes;
-    const double bytes = window * (double)plan->kernels->real_size;
-    return pairs * (2 * taps + transform + bytes / 3) * GC_CYCLE;
+    const double transform = 0.6 * (taps + 3 * window * s->kind.taps / plan->kernels->lanes);
+    const double store = window * (double)plan->kernels->real_size / 3;
+    const double cycles =
+        plan->prepares_in_work ? (double)(p->batch * s->boxes) * transform : transform + store;
+    return pairs * cycles * GC_CYCLE;
 }
 
 static gc_status create_kind(gc_plan *plan, int which) {
@@ -153,7 +170,7 @@ static gc_status create_kind(gc_plan *plan, int which) {
             s->offsets[i * s->kind.window + j] =
                 gc_planes_tap(&s->planes, s->axes, none, &s->axes[1].passes[0].taps[i],
                               &s->axes[2].passes[0].taps[j]);
-    s->kslabs = gc_ceil_div(p->out_per_group, k_slab);
+    s->kslabs = gc_ceil_div(p->out_per_group, slab_channels(plan, s));
     s->in_step = off_set(p->in_per_group * s->tile_vectors * lanes);
     s->out_step = off_set(gc_ceil_div(p->out_per_group, s->kslabs) * s->tile_vectors * lanes);
     s->out_row = s->tile_vectors * lanes * s->kind.outputs;
@@ -166,13 +183,14 @@ static gc_status create_kind(gc_plan *plan, int which) {
         s->taps[c] = (gc_tap){c * s->tile_vectors * lanes, c};
     gc_weights_create(&s->raw, plan);
     gc_weights_convert(&s->raw, plan);
+    s->group = panel_of(s, p, p->out_per_group);
+    s->slab = panel_of(s, p, gc_ceil_div(p->out_per_group, s->kslabs));
+    plan->prepares_in_work = !p->weights_ahead && p->batch * s->boxes <= few_boxes;
     plan->units = p->batch * p->groups * s->boxes * s->kslabs;
     if (p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     const gc_winograd_sizes z = gc_winograd_scratch(plan, s);
-    plan->scratch_size = z.planes + z.in + z.out + z.rows + z.tile + z.taps;
-    plan->prepared_size =
-        (size_t)(gc_winograd_weight_count(p, s) + p->groups * p->out_per_group * s->raw.per_k) *
-        plan->kernels->real_size;
+    plan->scratch_size = z.planes + z.in + z.out + z.rows + z.tile + z.taps + z.slab;
+    plan->prepared_size = (size_t)(p->groups * s->group.size) * plan->kernels->real_size;
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_key = (size_t)(GC_KEY_WINOGRAD + which);
     plan->seconds = predict(plan, s);
@@ -180,25 +198,35 @@ static gc_status create_kind(gc_plan *plan, int which) {
     return GC_OK;
 }
 
-/* Transforms output channels first..last-1, counted over all groups: U[g][window][k][c]. */
-static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
-                    ptrdiff_t last) {
+void gc_winograd_fill(const gc_plan *plan, const gc_winograd_panel *panel, const void *weight,
+                      char *to, ptrdiff_t at, ptrdiff_t g, ptrdiff_t k, ptrdiff_t count) {
     const gc_problem *p = &plan->problem;
     const gc_winograd *s = plan->state;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, icg = p->in_per_group;
-    const ptrdiff_t window = s->kind.window * s->kind.window;
-    char *raw = (char *)prepared + gc_winograd_weight_count(p, s) * size;
-    gc_weights_prepare(&s->raw, plan, weight, raw, first, last);
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, per_k = s->raw.per_k;
+    const ptrdiff_t row = g * p->out_per_group + k;
+    char *raw = to + (panel->raw + at * per_k) * size;
+    gc_weights_copy(&s->raw, plan, weight, raw, row, row + count);
     gc_winograd_weights a = {
-        .channels = icg,
-        .step = p->out_per_group * icg,
+        .channels = p->in_per_group,
+        .step = panel->step,
         .mirror = p->op == GC_CONV_TRANSPOSE,
     };
-    for (ptrdiff_t row = first; row < last; row++) {
-        const ptrdiff_t group = row / p->out_per_group, k = row % p->out_per_group;
-        a.from = raw + row * s->raw.per_k * size;
-        a.to = (char *)prepared + (group * window * p->out_per_group + k) * icg * size;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        a.from = raw + i * per_k * size;
+        a.to = to + (at + i) * p->in_per_group * size;
         plan->kernels->winograd_weights[s->which](&a);
+    }
+}
+
+/* Units are output channels, counted over all groups. */
+static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
+                    ptrdiff_t last) {
+    const gc_winograd *s = plan->state;
+    const ptrdiff_t ocg = plan->problem.out_per_group;
+    for (ptrdiff_t row = first; row < last; row++) {
+        const ptrdiff_t g = row / ocg, k = row % ocg;
+        char *to = (char *)prepared + g * s->group.size * (ptrdiff_t)plan->kernels->real_size;
+        gc_winograd_fill(plan, &s->group, weight, to, k, g, k, 1);
     }
 }
 

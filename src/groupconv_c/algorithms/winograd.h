@@ -9,6 +9,14 @@
 
 enum { GC_WINOGRAD_WINDOW = 6 }; /* at most */
 
+/* Weights of some output channels of one group: U[window][row][channel], then the weights themselves, as
+ * reals: what is not finite is computed from them. In reals. */
+typedef struct gc_winograd_panel {
+    ptrdiff_t step; /* between elements of the window */
+    ptrdiff_t raw;  /* where the weights themselves begin */
+    ptrdiff_t size;
+} gc_winograd_panel;
+
 typedef struct gc_winograd {
     gc_winograd_kind kind;
     int which;
@@ -18,21 +26,24 @@ typedef struct gc_winograd {
     ptrdiff_t tile_vectors; /* of a full box, packed tightly */
     gc_run_lanes lanes;
     ptrdiff_t offsets[GC_WINOGRAD_WINDOW * GC_WINOGRAD_WINDOW];
-    gc_tap *taps;   /* one per input channel, for the products */
-    gc_weights raw; /* converted weights, behind the transformed ones */
+    gc_tap *taps; /* one per input channel, for the products */
+    gc_weights raw;
     ptrdiff_t kslabs, in_step, out_step, out_row;
+    gc_winograd_panel group; /* as prepared */
+    gc_winograd_panel slab;  /* as transformed by a call for a slab of its own */
     int kb;
     double cycles_per_channel_pair;
 } gc_winograd;
 
 /* Bytes of each part of a thread's scratch memory, in this order. */
 typedef struct gc_winograd_sizes {
-    size_t planes, in, out, rows, tile, taps;
+    size_t planes, in, out, rows, tile, taps, slab;
 } gc_winograd_sizes;
 
 gc_winograd_sizes gc_winograd_scratch(const gc_plan *plan, const gc_winograd *s);
-/* Reals of all transformed weights. */
-ptrdiff_t gc_winograd_weight_count(const gc_problem *p, const gc_winograd *s);
+/* Fills rows at..at+count-1 of a panel from output channels k..k+count-1 of group g. */
+void gc_winograd_fill(const gc_plan *plan, const gc_winograd_panel *panel, const void *weight,
+                      char *to, ptrdiff_t at, ptrdiff_t g, ptrdiff_t k, ptrdiff_t count);
 void gc_winograd_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last);
 
 #endif

@@ -15,8 +15,16 @@ typedef struct box {
     const gc_winograd *s;
     char *planes, *in, *out, *rows, *tile;
     gc_tap *taps;
+    char *slab; /* where a slab's weights are transformed */
     ptrdiff_t n, g, origin, rows_of_tiles;
 } box;
+
+/* Output channels k..k+count-1 of the box's group, and where their weights are. */
+typedef struct slab {
+    ptrdiff_t k, count;
+    const char *weights, *raw;
+    ptrdiff_t step; /* bytes between elements of the window */
+} slab;
 
 static void bind(box *b, const gc_plan *plan, char *scratch) {
     const gc_winograd_sizes z = gc_winograd_scratch(plan, b->s);
@@ -26,6 +34,7 @@ static void bind(box *b, const gc_plan *plan, char *scratch) {
     b->rows = b->out + z.out;
     b->tile = b->rows + z.rows;
     b->taps = (gc_tap *)(b->tile + z.tile);
+    b->slab = (char *)b->taps + z.taps;
     memset(b->in, 0, z.in); /* lanes behind the last tile stay what they are: zeros */
 }
 
@@ -62,8 +71,26 @@ static void transform_input(const box *b, int again) {
     }
 }
 
-/* Products of output channels k .. k + count - 1 of the group. */
-static void multiply(const box *b, ptrdiff_t k, ptrdiff_t count) {
+static slab slab_of(const box *b, ptrdiff_t k, ptrdiff_t count) {
+    const gc_plan *plan = b->run->plan;
+    const gc_winograd *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    const char *prepared = b->run->weights;
+    const gc_winograd_panel *panel = prepared ? &s->group : &s->slab;
+    const ptrdiff_t row = prepared ? k : 0;
+    const char *weights = prepared ? prepared + b->g * panel->size * size : b->slab;
+    if (prepared == NULL)
+        gc_winograd_fill(plan, panel, b->run->arrays->weight, b->slab, 0, b->g, k, count);
+    return (slab){
+        .k = k,
+        .count = count,
+        .weights = weights + row * plan->problem.in_per_group * size,
+        .raw = weights + (panel->raw + row * s->raw.per_k) * size,
+        .step = panel->step * size,
+    };
+}
+
+static void multiply(const box *b, const slab *t) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const gc_winograd *s = b->s;
@@ -79,13 +106,11 @@ static void multiply(const box *b, ptrdiff_t k, ptrdiff_t count) {
         .out_k = s->tile_vectors * lanes,
     };
     for (ptrdiff_t e = 0; e < window; e++)
-        for (ptrdiff_t i = 0, kb; i < count; i += kb) {
-            kb = gc_even_tile(count, i, s->kb);
-            sum.weight = (const char *)b->run->weights +
-                         ((b->g * window + e) * p->out_per_group + k + i) * p->in_per_group * size;
+        for (ptrdiff_t i = 0, kb; i < t->count; i += kb) {
+            kb = gc_even_tile(t->count, i, s->kb);
+            sum.weight = t->weights + e * t->step + i * p->in_per_group * size;
             if (e + 1 < window) /* the next element's rows are short: fetched ahead by hand */
-                gc_prefetch((const char *)sum.weight + p->out_per_group * p->in_per_group * size,
-                            kb * p->in_per_group * size);
+                gc_prefetch((const char *)sum.weight + t->step, kb * p->in_per_group * size);
             for (ptrdiff_t v = 0, vb; v < vectors; v += vb) {
                 vb = gc_even_tile(vectors, v, plan->kernels->max_vb[kb - 1]);
                 sum.plane = b->in + (e * s->in_step + v * lanes) * size;
@@ -143,20 +168,17 @@ static double read_real(const char *from, ptrdiff_t i, size_t size) {
     return size == 4 ? ((const float *)from)[i] : ((const double *)from)[i];
 }
 
-/* Replaces the box's results of channel k, counted over all groups, that are not finite by plain tap sums
- * over the phase planes. */
-static void redo_directly(const box *b, ptrdiff_t k) {
+/* Replaces the box's results of one channel that are not finite by plain tap sums over the phase planes. */
+static void redo_directly(const box *b, const void *weight, const void *bias) {
     const gc_plan *plan = b->run->plan;
-    const gc_problem *p = &plan->problem;
     const gc_winograd *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     const ptrdiff_t m = s->kind.outputs, flat = flat_tiles(b);
-    const char *raw = (const char *)b->run->weights + gc_winograd_weight_count(p, s) * size;
     gc_tap_sum sum = {
-        .weight = raw + k * s->raw.per_k * size,
+        .weight = weight,
         .taps = b->taps,
-        .ntaps = p->in_per_group * s->kind.taps * s->kind.taps,
-        .init = (const char *)b->run->bias + k * size,
+        .ntaps = plan->problem.in_per_group * s->kind.taps * s->kind.taps,
+        .init = bias,
         .out = b->tile,
     };
     for (int i = 0; i < m; i++)
@@ -175,15 +197,15 @@ static void redo_directly(const box *b, ptrdiff_t k) {
         }
 }
 
-static void run_slab(const box *b, ptrdiff_t k, ptrdiff_t count) {
+static void run_slab(const box *b, const slab *t) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     const ptrdiff_t tiles = b->rows_of_tiles * s->tiles_wide, vectors = gc_ceil_div(tiles, lanes);
     const ptrdiff_t last = tiles - (vectors - 1) * lanes;
-    multiply(b, k, count);
-    for (ptrdiff_t i = 0; i < count; i++) {
-        const ptrdiff_t channel = b->g * plan->problem.out_per_group + k + i;
+    multiply(b, t);
+    for (ptrdiff_t i = 0; i < t->count; i++) {
+        const ptrdiff_t channel = b->g * plan->problem.out_per_group + t->k + i;
         const gc_winograd_output a = {
             .in = b->out + i * s->tile_vectors * lanes * size,
             .init = (const char *)b->run->bias + channel * size,
@@ -193,7 +215,8 @@ static void run_slab(const box *b, ptrdiff_t k, ptrdiff_t count) {
             .last_bits = (uint32_t)((1ull << last) - 1),
             .out = b->rows,
         };
-        if (plan->kernels->winograd_output[s->which](&a)) redo_directly(b, channel);
+        if (plan->kernels->winograd_output[s->which](&a))
+            redo_directly(b, t->raw + i * s->raw.per_k * size, a.init);
         finish_rows(b, channel);
     }
 }
@@ -207,7 +230,7 @@ void gc_winograd_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff
     gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, b.planes);
     ptrdiff_t ready = -1;
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t slab = unit % s->kslabs, place = unit / s->kslabs;
+        const ptrdiff_t i = unit % s->kslabs, place = unit / s->kslabs;
         if (place != ready) {
             const int again = ready >= 0 && ready % s->boxes == place % s->boxes;
             b.origin = place % s->boxes * s->planes.extent[1];
@@ -217,7 +240,8 @@ void gc_winograd_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff
             transform_input(&b, again);
             ready = place;
         }
-        const ptrdiff_t k = gc_cut(p->out_per_group, s->kslabs, slab);
-        run_slab(&b, k, gc_cut(p->out_per_group, s->kslabs, slab + 1) - k);
+        const ptrdiff_t k = gc_cut(p->out_per_group, s->kslabs, i);
+        const slab t = slab_of(&b, k, gc_cut(p->out_per_group, s->kslabs, i + 1) - k);
+        run_slab(&b, &t);
     }
 }

@@ -50,21 +50,28 @@ GC_INLINE void OP(kernel_4)(const G *w, const int taps, G *u) {
     u[3] = w[2];
 }
 
-/* Lanes are input channels. */
+/* Lanes are input channels: the kernels of LANES of them are turned, but for few weights that a vector more
+ * would turn. */
 #define WINOGRAD_WEIGHTS(n, r)                                                                  \
     static void OP(winograd_weights##n##r)(const gc_winograd_weights *a) {                      \
-        const real *from = a->from;                                                             \
-        for (ptrdiff_t c = 0; c < a->channels; c += LANES, from += r * r * LANES) {             \
-            const ptrdiff_t count = gc_smaller(a->channels - c, LANES);                         \
-            real w[r * r][LANES];                                                               \
-            memset(w, 0, sizeof w);                                                             \
-            for (ptrdiff_t l = 0; l < count; l++)                                               \
-                for (int t = 0; t < r * r; t++)                                                 \
-                    w[t][l] = from[l * r * r + (a->mirror ? r * r - 1 - t : t)];                \
+        enum { whole = (r * r) % LANES <= 2 ? r * r / LANES * LANES : r * r };                  \
+        real w[r * r][LANES];                                                                   \
+        gc_turn turn = {a->from, w, r * r, LANES, LANES, whole};                                \
+        for (ptrdiff_t c = 0; c < a->channels; c += LANES) {                                    \
+            const ptrdiff_t count = turn.rows = gc_smaller(a->channels - c, LANES);             \
+            const real *from = turn.from;                                                       \
+            OP(turn)(&turn);                                                                    \
+            for (int t = whole; t < r * r; t++)                                                 \
+                for (ptrdiff_t l = 0; l < LANES; l++)                                           \
+                    w[t][l] = l < count ? from[l * r * r + t] : 0;                              \
+            turn.from = from + r * r * LANES;                                                   \
             G half[n][r];                                                                       \
             for (int j = 0; j < r; j++) {                                                       \
                 G column[r], u[n];                                                              \
-                for (int i = 0; i < r; i++) column[i] = (G)OP(load)(w[i * r + j]);              \
+                for (int i = 0; i < r; i++) {                                                   \
+                    const int t = i * r + j;                                                    \
+                    column[i] = (G)OP(load)(w[a->mirror ? r * r - 1 - t : t]);                  \
+                }                                                                               \
                 OP(kernel_##n)(column, r, u);                                                   \
                 for (int i = 0; i < n; i++) half[i][j] = u[i];                                  \
             }                                                                                   \
