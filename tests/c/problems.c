@@ -167,6 +167,42 @@ int problem_depthwise(int index, gc_problem *p) {
     return 1;
 }
 
+int problem_line(int index, gc_problem *p) {
+    static const ptrdiff_t widths[] = {1,  15, 16, 17, 31,  32,  33,  48,
+                                       63, 64, 65, 96, 127, 129, 200, 333};
+    static const ptrdiff_t kernels[] = {1, 2, 4, 9, 32};
+    enum { nwidths = sizeof widths / sizeof *widths, nkernels = sizeof kernels / sizeof *kernels };
+    enum { ways = 8 }; /* of op, dilation, dtype */
+    if (index >= nwidths * nkernels * ways) return 0;
+    const int way = index / nwidths / nkernels;
+    const ptrdiff_t n = widths[index % nwidths], taps = kernels[index / nwidths % nkernels];
+    const ptrdiff_t dilation = way / 2 % 2 ? 3 : 1, reach = (taps - 1) * dilation;
+    /* before: none, some, all, more than all */
+    const ptrdiff_t before = (ptrdiff_t[]){0, reach / 2, reach, reach + 2}[index % 4];
+    const int transposed = way % 2;
+    *p = (gc_problem){
+        .op = transposed ? GC_CONV_TRANSPOSE : GC_CONV,
+        .dtype = way / 4 ? GC_F64 : GC_F32,
+        .ndim = 1,
+        .batch = 2,
+        .groups = 1 + index % 3,
+        .in_per_group = 1,
+        .out_per_group = 1 + index % 2,
+        .in_size = {n},
+        .kernel = {taps},
+        .stride = {1},
+        .dilation = {dilation},
+        .pad_before = {before},
+        .has_residual = index % 5 == 0,
+        .activation = (gc_activation)(index % (GC_GELU + 1)),
+    };
+    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    const ptrdiff_t after = index % 7;
+    const ptrdiff_t out = transposed ? n + reach - before - after : n + before + after - reach;
+    p->out_size[0] = out > 0 ? out : 1;
+    return 1;
+}
+
 int problem_larger(int index, gc_problem *p) {
 #define SQUARE(n) \
     {             \

@@ -52,6 +52,7 @@ static void check_isa(const char *isa, int problems) {
     gc_problem p;
     for (int i = 0; problem_narrow(i, &p); i++) check_problem(&p, 1, isa);
     for (int i = 0; problem_depthwise(i, &p); i++) check_problem(&p, 1, isa);
+    for (int i = 0; problem_line(i, &p); i++) check_problem(&p, 1, isa);
     for (int i = 0; problem_larger(i, &p); i++) check_problem(&p, 1, isa);
     check_api();
     runs_text(runs, sizeof runs);

@@ -16,7 +16,7 @@
 #include "tile_store.h"
 #include "weights.h"
 
-enum { tile_rows = GC_DEPTHWISE_ROWS, most_chunk_rows = 8 };
+enum { most_chunk_rows = 8 };
 
 /* The taps of one pass along each dimension. */
 typedef struct depthwise_pass {
@@ -46,7 +46,8 @@ typedef struct depthwise {
     ptrdiff_t vectors; /* of columns */
     ptrdiff_t rows;    /* output rows of a pass as the tiles see them (folded: vectors) */
     ptrdiff_t classes; /* rows a dilation apart form a class; its rows share loads */
-    ptrdiff_t tiles;   /* of one channel */
+    ptrdiff_t tile_rows;
+    ptrdiff_t tiles; /* of one channel */
     tile *places;
     int clamp, plain; /* the microkernel clamps; it stores itself */
     int scattered;    /* several passes along one row of reals */
@@ -167,6 +168,7 @@ static double predict(const gc_plan *plan, const depthwise *s) {
     double cycles = vectors * (0.5 * taps + 0.2 * loads + 2) + 30;
     cycles += 40 + (double)gc_planes_elements(&s->planes, 1) * 2.5 / plan->kernels->lanes;
     if (!s->plain) cycles += vectors * 15;
+    if (s->fold) cycles += vectors * 5;
     return (channels * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
 
@@ -176,7 +178,7 @@ static size_t planes_bytes(const gc_plan *plan, const depthwise *s) {
 
 /* Results of the passes along the last dimension, tile after tile, then a row of them interleaved. */
 static size_t tiles_bytes(const gc_plan *plan, const depthwise *s) {
-    const size_t rows = (size_t)(s->axes[2].npasses * (tile_rows + 1) * plan->kernels->lanes);
+    const size_t rows = (size_t)(s->axes[2].npasses * (s->tile_rows + 1) * plan->kernels->lanes);
     return rows * plan->kernels->real_size;
 }
 
@@ -185,6 +187,8 @@ static void count_tiles(const gc_plan *plan, depthwise *s) {
     const ptrdiff_t lanes = plan->kernels->lanes;
     s->vectors = s->fold ? 1 : gc_ceil_div(s->axes[2].count, lanes);
     s->rows = s->fold ? gc_ceil_div(s->axes[2].count, lanes) : s->axes[1].count;
+    s->tile_rows = GC_DEPTHWISE_ROWS;
+    if (s->fold && s->plain && p->groups * p->out_per_group >= GC_WANTED_UNITS) s->tile_rows *= 4;
     s->classes = 1;
     if (!s->fold && p->stride[1] == 1 && p->kernel[1] > 1)
         s->classes = gc_max(1, gc_min(p->dilation[1], s->rows));
@@ -214,9 +218,10 @@ static gc_status create(gc_plan *plan) {
                                  gc_max(s->axes[2].count, 1)};
     /* tiles may reach over the last row and column of a plane */
     const ptrdiff_t wide = counts[2] + s->axes[2].span + lanes;
-    const ptrdiff_t below = tile_rows * s->classes + most_chunk_rows;
-    gc_planes_layout(&s->planes, s->axes, counts,
-                     s->fold ? (tile_rows + most_chunk_rows + 1) * lanes : below * wide + lanes);
+    const ptrdiff_t below = GC_DEPTHWISE_ROWS * s->classes + most_chunk_rows;
+    gc_planes_layout(
+        &s->planes, s->axes, counts,
+        s->fold ? (GC_DEPTHWISE_ROWS + most_chunk_rows + 1) * lanes : below * wide + lanes);
     s->passes = calloc((size_t)s->npasses, sizeof *s->passes);
     if (s->passes == NULL) return GC_ERROR_MEMORY;
     for (ptrdiff_t i = 0; i < s->npasses; i++) {
@@ -252,7 +257,7 @@ static void scatter_row(const channel *c, const tile *t) {
     const ptrdiff_t passes = s->axes[2].npasses, first = t->row * lanes;
     for (ptrdiff_t i = 0; i < passes; i++)
         gc_scatter(c->out + (first * passes + i) * size, passes,
-                   c->results + i * tile_rows * lanes * size,
+                   c->results + i * s->tile_rows * lanes * size,
                    gc_min(t->nrows * lanes, s->axes[2].passes[i].count - first), size);
     if (c->residual == NULL && p->activation == GC_IDENTITY) return;
     const ptrdiff_t at = first * passes * size;
@@ -276,7 +281,7 @@ static void finish_vector(const channel *c, const tile *t, ptrdiff_t v) {
     const gc_problem *p = &plan->problem;
     const depthwise *s = c->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t passes = s->axes[2].npasses, apart = tile_rows * lanes;
+    const ptrdiff_t passes = s->axes[2].npasses, apart = s->tile_rows * lanes;
     const ptrdiff_t to = p->output_strides[4], added = p->residual_strides[4];
     char *const row = c->results + passes * apart * size;
     gc_finish f = {
@@ -308,10 +313,8 @@ static void run_tile(const channel *c, const tile *t, gc_depthwise *a) {
     const gc_kernels *kernels = c->run->plan->kernels;
     const depthwise *s = c->s;
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
-    void (*const kernel)(const gc_depthwise *) =
-        t->nrows > 4 ? kernels->depthwise_8 : kernels->depthwise_4;
     const depthwise_pass *pass = &s->passes[t->pass];
-    a->nrows = (int)t->nrows;
+    a->nrows = t->nrows;
     a->stored = t->stored;
     a->last = t->last;
     a->plane = c->planes + t->plane;
@@ -325,7 +328,7 @@ static void run_tile(const channel *c, const tile *t, gc_depthwise *a) {
         a->nchunks = pass->nchunks;
         a->columns = pass->columns;
         a->weight_column = pass->weight_column;
-        kernel(a);
+        kernels->depthwise_packed(a);
         return;
     }
     for (ptrdiff_t v = 0; v < s->vectors; v++) {
@@ -334,8 +337,8 @@ static void run_tile(const channel *c, const tile *t, gc_depthwise *a) {
             a->nchunks = pass->nchunks;
             a->columns = pass->columns;
             a->weight_column = pass->weight_column;
-            a->out = c->results + i * tile_rows * lanes * size;
-            kernel(a);
+            a->out = c->results + i * s->tile_rows * lanes * size;
+            kernels->depthwise_packed(a);
         }
         pass -= s->axes[2].npasses;
         a->plane = (const char *)a->plane + lanes * size;
@@ -361,8 +364,8 @@ static tile place_tile(const gc_plan *plan, const depthwise *s, ptrdiff_t part,
     const ptrdiff_t rows = s->fold ? s->rows : h->count;
     tile t = {
         .pass = (slice % passes_d * passes_h + ph) * s->axes[2].npasses,
-        .row = class + block * tile_rows * s->classes,
-        .nrows = gc_min(tile_rows, gc_ceil_div(rows - class, s->classes) - block * tile_rows),
+        .row = class + block * s->tile_rows * s->classes,
+        .nrows = gc_min(s->tile_rows, gc_ceil_div(rows - class, s->classes) - block * s->tile_rows),
     };
     const ptrdiff_t depth = slice / passes_d, out_depth = d->first + depth * d->step;
     const ptrdiff_t left =
@@ -389,7 +392,8 @@ static tile place_tile(const gc_plan *plan, const depthwise *s, ptrdiff_t part,
 /* The tiles of a channel; parts without rows are left out. */
 static gc_status place_tiles(const gc_plan *plan, depthwise *s) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t per_class = gc_ceil_div(gc_ceil_div(gc_max(s->rows, 1), s->classes), tile_rows);
+    const ptrdiff_t per_class =
+        gc_ceil_div(gc_ceil_div(gc_max(s->rows, 1), s->classes), s->tile_rows);
     const ptrdiff_t per_slice = s->axes[1].npasses * s->classes * per_class;
     const ptrdiff_t parts = p->out_size[0] * per_slice;
     s->places = malloc((size_t)(parts + 1) * sizeof *s->places);
@@ -399,6 +403,33 @@ static gc_status place_tiles(const gc_plan *plan, depthwise *s) {
         if (t.nrows > 0) s->places[s->tiles++] = t;
     }
     return GC_OK;
+}
+
+/* An input channel, counted over all images, to be fetched while those before it are computed. */
+static gc_stream stream_input(const gc_run *run, ptrdiff_t plane, ptrdiff_t last) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const depthwise *s = plan->state;
+    const ptrdiff_t tiles = s->tiles * p->out_per_group;
+    if (plane * tiles >= last) return (gc_stream){0};
+    return gc_stream_input(plan,
+                           (const char *)run->arrays->input +
+                               plane / p->groups * p->input_strides[0] +
+                               plane % p->groups * p->input_strides[1],
+                           1, tiles);
+}
+
+/* The same of an output channel, which is written. */
+static gc_stream stream_output(const gc_run *run, ptrdiff_t row, ptrdiff_t last) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const depthwise *s = plan->state;
+    const ptrdiff_t channels = p->groups * p->out_per_group;
+    if (!gc_output_is_rows(plan) || row * s->tiles >= last) return (gc_stream){0};
+    const ptrdiff_t bytes = p->out_size[0] * p->out_size[1] * p->out_size[2] * plan->storage_size;
+    return (gc_stream){(const char *)run->arrays->output + row / channels * p->output_strides[0] +
+                           row % channels * p->output_strides[1],
+                       gc_ceil_div(bytes, s->tiles)};
 }
 
 static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
@@ -419,30 +450,29 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         .low = s->low,
         .high = s->high,
     };
-    /* one contiguous channel is fetched while another is computed */
-    const ptrdiff_t bytes = p->in_size[0] * p->in_size[1] * p->in_size[2] * plan->storage_size;
-    const int fetch = i[4] == plan->storage_size && i[3] == i[4] * p->in_size[2] &&
-                      (p->in_size[0] == 1 || i[2] == i[3] * p->in_size[1]) && bytes <= 64 * 1024;
     ptrdiff_t packed = -1;
+    gc_stream in = {0}, out = {0};
     gc_planes_clear_slack(&s->planes, 1, plan->kernels, planes);
     for (ptrdiff_t unit = first; unit < last;) {
         const ptrdiff_t row = unit / s->tiles, n = row / channels, k = row % channels;
         const ptrdiff_t g = k / p->out_per_group;
         if (packed != n * p->groups + g) {
-            const char *in = (const char *)run->arrays->input + n * i[0] + g * i[1];
-            gc_pack(plan, s->axes, &s->planes, in, i + 1, 1, origin, packed >= 0, planes);
+            const char *from = (const char *)run->arrays->input + n * i[0] + g * i[1];
+            gc_pack(plan, s->axes, &s->planes, from, i + 1, 1, origin, packed >= 0, planes);
             packed = n * p->groups + g;
+            in = stream_input(run, packed + 1, last);
         }
-        if (fetch && k + 1 < channels && s->tiles * (row + 1) < last)
-            gc_prefetch(
-                (const char *)run->arrays->input + n * i[0] + (k + 1) / p->out_per_group * i[1],
-                bytes);
+        out = stream_output(run, row + 1, last);
         c.out = (char *)run->arrays->output + n * o[0] + k * o[1];
         if (p->has_residual) c.residual = (const char *)run->arrays->residual + n * r[0] + k * r[1];
         a.weight = gc_weights_at(&s->weights, plan, run, g, k - g * p->out_per_group);
         a.init = (const char *)run->bias + k * size;
         const ptrdiff_t end = gc_min(last, (row + 1) * s->tiles);
-        for (; unit < end; unit++) run_tile(&c, &s->places[unit - row * s->tiles], &a);
+        for (; unit < end; unit++) {
+            gc_stream_on(&in);
+            gc_stream_on(&out);
+            run_tile(&c, &s->places[unit - row * s->tiles], &a);
+        }
     }
 }
 

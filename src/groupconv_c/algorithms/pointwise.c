@@ -3,8 +3,8 @@
  * A unit is one image, one group, one panel of positions, one slab of output channels. A panel is some
  * tiles of positions, each as wide as the microkernel's; the positions of a tile are copied side by side,
  * channel after channel, so that the microkernel reads memory straight on. Taps are the channels, and the
- * weights are read where they lie. Where all weights fit the second-level cache a panel is a single tile
- * that stays in the first; otherwise it is wide, so that weights are read seldom.
+ * weights are read where they lie. A panel is wide: each output channel gets a long run of positions, which
+ * memory takes far better than a few columns of every channel. The next panel's input is fetched meanwhile.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +14,9 @@
 #include "weights.h"
 
 enum {
-    panel_bytes = 384 * 1024,   /* of a wide panel, in the second-level cache */
-    weights_bytes = 768 * 1024, /* of weights that stay there beside a narrow one */
+    panel_bytes = 192 * 1024,   /* of a panel, in the second-level cache */
+    large_bytes = 384 * 1024,   /* ... where the weights do not stay there beside it */
+    weights_bytes = 768 * 1024, /* of weights that do */
     k_slab = 64,                /* output channels that share one copy of a panel, at least */
     least_slab = 8,             /* ... where there would be too few units for many cores */
 };
@@ -81,8 +82,9 @@ static void choose_panel(const gc_plan *plan, pointwise *s) {
     s->tile = gc_even_tile(vectors, 0, plan->kernels->max_vb[s->kb - 1]) * lanes;
     const ptrdiff_t all = gc_ceil_div(vectors * lanes, s->tile);
     const int few_weights = p->in_per_group * p->out_per_group * size <= weights_bytes;
-    const ptrdiff_t fit = panel_bytes / (s->tile * p->in_per_group * size);
-    const ptrdiff_t most = few_weights ? 1 : gc_max(1, gc_min(fit, all));
+    const ptrdiff_t fit =
+        (few_weights ? panel_bytes : large_bytes) / (s->tile * p->in_per_group * size);
+    const ptrdiff_t most = gc_max(1, gc_min(fit, all));
     s->panels = gc_ceil_div(all, most);
     s->panel = gc_ceil_div(all, s->panels) * s->tile;
     s->panels = gc_ceil_div(gc_max(s->positions, 1), s->panel);
@@ -130,14 +132,35 @@ static gc_status create(gc_plan *plan) {
     return GC_OK;
 }
 
-/* Positions `first` .. of every input channel, tile after tile; zeros behind the last one. */
-static void copy_panel(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t first, char *to) {
+/* One panel of one image and group. */
+typedef struct place {
+    ptrdiff_t n, g, first; /* first position */
+} place;
+
+static place place_of(const gc_plan *plan, ptrdiff_t index) {
+    const pointwise *s = plan->state;
+    const ptrdiff_t groups = plan->problem.groups;
+    return (place){
+        .n = index / s->panels / groups,
+        .g = index / s->panels % groups,
+        .first = index % s->panels * s->panel,
+    };
+}
+
+static const char *input_at(const gc_run *run, const place *at) {
+    const gc_problem *p = &run->plan->problem;
+    const pointwise *s = run->plan->state;
+    return (const char *)run->arrays->input + at->n * p->input_strides[0] +
+           at->g * p->in_per_group * p->input_strides[1] + at->first * s->in_step;
+}
+
+/* A panel of every input channel, tile after tile; zeros behind the last position. */
+static void copy_panel(const gc_run *run, const place *at, char *to) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const pointwise *s = plan->state;
     gc_rows rows = {
-        .from = (const char *)run->arrays->input + n * p->input_strides[0] +
-                g * p->in_per_group * p->input_strides[1] + first * s->in_step,
+        .from = input_at(run, at),
         .pitch = s->tile,
         .rows = p->in_per_group,
         .n = s->tile,
@@ -145,26 +168,53 @@ static void copy_panel(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t fi
         .stride = s->in_step,
         .dtype = p->dtype,
     };
-    const ptrdiff_t end = gc_min(first + s->panel, s->positions);
-    for (ptrdiff_t at = first; at < end; at += s->tile) {
+    const ptrdiff_t count = gc_min(s->panel, s->positions - at->first);
+    for (ptrdiff_t i = 0; i < count; i += s->tile) {
         rows.to[0] = to;
-        rows.last = gc_min(s->tile, end - at);
+        rows.last = gc_min(s->tile, count - i);
         plan->kernels->pack_rows(&rows);
         to += p->in_per_group * s->tile * (ptrdiff_t)plan->kernels->real_size;
         rows.from = (const char *)rows.from + s->tile * s->in_step;
     }
 }
 
+/* Rows of the next panel's input that are still to be fetched, some with each tile. */
+typedef struct fetch {
+    const char *next;
+    ptrdiff_t step, bytes, rows, at_once;
+} fetch;
+
+static fetch fetch_of(const gc_run *run, ptrdiff_t index, ptrdiff_t end) {
+    const gc_problem *p = &run->plan->problem;
+    const pointwise *s = run->plan->state;
+    if (index >= end || s->in_step != run->plan->storage_size) return (fetch){0};
+    const place at = place_of(run->plan, index);
+    const ptrdiff_t tiles = s->panel / s->tile * gc_ceil_div(p->out_per_group, s->kb);
+    return (fetch){
+        .next = input_at(run, &at),
+        .step = p->input_strides[1],
+        .bytes = gc_min(s->panel, s->positions - at.first) * s->in_step,
+        .rows = p->in_per_group,
+        .at_once = gc_ceil_div(p->in_per_group, tiles),
+    };
+}
+
+static void fetch_some(fetch *f) {
+    for (ptrdiff_t i = 0; i < f->at_once && f->rows > 0; i++, f->rows--, f->next += f->step)
+        gc_prefetch(f->next, f->bytes);
+}
+
 /* Output channels k .. k + kb - 1 of the group at the panel's positions. */
-static void run_block(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t first, ptrdiff_t k,
-                      int kb, const char *panel, char *tile) {
+static void run_block(const gc_run *run, const place *at, ptrdiff_t k, int kb, const char *panel,
+                      char *tile, fetch *next) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const gc_kernels *kernels = plan->kernels;
     const pointwise *s = plan->state;
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
+    const ptrdiff_t n = at->n, first = at->first;
     const ptrdiff_t count = gc_min(s->panel, s->positions - first);
-    const ptrdiff_t vectors = gc_ceil_div(count, lanes), channel = g * p->out_per_group + k;
+    const ptrdiff_t vectors = gc_ceil_div(count, lanes), channel = at->g * p->out_per_group + k;
     const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
     const ptrdiff_t to = s->out_step, added = s->residual_step;
     gc_target target = {
@@ -178,7 +228,7 @@ static void run_block(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t fir
         target.residual =
             (const char *)run->arrays->residual + n * r[0] + channel * r[1] + first * added;
     gc_tap_sum sum = {
-        .weight = gc_weights_at(&s->weights, plan, run, g, k),
+        .weight = gc_weights_at(&s->weights, plan, run, at->g, k),
         .taps = s->taps,
         .ntaps = p->in_per_group,
         .weight_k = s->weights.k,
@@ -193,6 +243,7 @@ static void run_block(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t fir
         const int vb = (int)gc_min(vectors - v, per_tile);
         const ptrdiff_t left = count - v * lanes;
         gc_lanes lanes_of[GC_MAX_VB];
+        fetch_some(next);
         sum.plane = panel + v * lanes * p->in_per_group * size;
         if (s->stored) {
             sum.out = target.base + v * lanes * size;
@@ -225,18 +276,23 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
     const pointwise *s = plan->state;
     char *const tile =
         (char *)scratch + p->in_per_group * s->panel * (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t end_place = gc_ceil_div(last, s->kslabs);
     ptrdiff_t copied = -1;
+    place at = {0};
+    fetch next = {0};
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t slab = unit % s->kslabs, place = unit / s->kslabs;
-        const ptrdiff_t panel = place % s->panels * s->panel, g = place / s->panels % p->groups;
-        const ptrdiff_t n = place / s->panels / p->groups;
-        if (place != copied) copy_panel(run, n, g, panel, scratch);
-        copied = place;
+        const ptrdiff_t slab = unit % s->kslabs, index = unit / s->kslabs;
+        if (index != copied) {
+            at = place_of(plan, index);
+            copy_panel(run, &at, scratch);
+            next = fetch_of(run, index + 1, end_place);
+        }
+        copied = index;
         const ptrdiff_t end = gc_cut(p->out_per_group, s->kslabs, slab + 1);
         ptrdiff_t k = gc_cut(p->out_per_group, s->kslabs, slab);
         while (k < end) {
             const int kb = gc_even_tile(end, k, s->kb);
-            run_block(run, n, g, panel, k, kb, scratch, tile);
+            run_block(run, &at, k, kb, scratch, tile, &next);
             k += kb;
         }
     }

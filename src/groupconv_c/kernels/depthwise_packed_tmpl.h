@@ -22,7 +22,8 @@
         }                                                                                \
         break;
 
-GC_INLINE void OP(depthwise_vector)(const int RB, const gc_depthwise *a, ptrdiff_t v) {
+GC_INLINE void OP(depthwise_vector)(const int RB, const gc_depthwise *a, ptrdiff_t row,
+                                    ptrdiff_t v) {
     V acc[GC_DEPTHWISE_ROWS];
     const V init = OP(set1)(*(const real *)a->init);
     GC_UNROLL(8)
@@ -30,10 +31,11 @@ GC_INLINE void OP(depthwise_vector)(const int RB, const gc_depthwise *a, ptrdiff
 
     const ptrdiff_t *const columns = a->columns;
     const ptrdiff_t pitch = a->pitch, step = a->weight_column;
+    const real *const plane = (const real *)a->plane + row * pitch + v * LANES;
     const gc_depthwise_chunk *const end = a->chunks + a->nchunks;
     for (const gc_depthwise_chunk *chunk = a->chunks; chunk < end; chunk++) {
         const real *const weight = (const real *)a->weight + chunk->weight;
-        const real *const base = (const real *)a->plane + v * LANES + chunk->plane;
+        const real *const base = plane + chunk->plane;
         switch (chunk->rows) {
             DEPTHWISE_CHUNK(1)
             DEPTHWISE_CHUNK(2)
@@ -46,27 +48,49 @@ GC_INLINE void OP(depthwise_vector)(const int RB, const gc_depthwise *a, ptrdiff
         }
     }
 
-    real *out = (real *)a->out + v * LANES;
-    const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
+    const ptrdiff_t out_row = a->out_row, left = a->nrows - row;
+    real *out = (real *)a->out + row * out_row + v * LANES;
     const int stored = v == a->vectors - 1 ? a->stored : LANES;
     const int last = v == a->vectors - 1 ? a->last : LANES;
-    GC_UNROLL(8)
-    for (int j = 0; j < RB; j++) {
-        if (j >= a->nrows) break;
-        const int n = j == a->nrows - 1 ? last : stored;
-        V y = acc[j];
-        if (a->residual)
-            y += OP(load_mask)((const real *)a->residual + v * LANES + j * a->residual_row,
-                               OP(mask)(gc_window_bits(0, n, LANES)));
-        if (a->clamp) y = OP(min)(high, OP(max)(low, y));
-        OP(store_first)(out + j * a->out_row, y, n);
+    if (a->residual) {
+        const real *residual = (const real *)a->residual + row * a->residual_row + v * LANES;
+        GC_UNROLL(8)
+        for (int j = 0; j < RB; j++)
+            if (j < left)
+                acc[j] += OP(load_mask)(
+                    residual + j * a->residual_row,
+                    OP(mask)(gc_window_bits(0, j == left - 1 ? last : stored, LANES)));
     }
+    if (a->clamp) {
+        const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
+        GC_UNROLL(8)
+        for (int j = 0; j < RB; j++) acc[j] = OP(min)(high, OP(max)(low, acc[j]));
+    }
+    if (left >= RB && stored == LANES && (left > RB || last == LANES)) {
+        GC_UNROLL(8)
+        for (int j = 0; j < RB; j++) {
+            OP(store)(out, acc[j]);
+            GC_STEP(out, out_row);
+        }
+        return;
+    }
+    V results[GC_DEPTHWISE_ROWS];
+    GC_UNROLL(8)
+    for (int j = 0; j < RB; j++) results[j] = acc[j];
+    const int nrows = (int)gc_smaller(left, RB);
+    for (int j = 0; j < nrows; j++)
+        OP(store_first)(out + j * out_row, results[j], j == left - 1 ? last : stored);
 }
 
-GC_NOINLINE void OP(depthwise_8)(const gc_depthwise *a) {
-    for (ptrdiff_t v = 0; v < a->vectors; v++) OP(depthwise_vector)(8, a, v);
+GC_NOINLINE void OP(depthwise_packed_8)(const gc_depthwise *a, ptrdiff_t row) {
+    for (ptrdiff_t v = 0; v < a->vectors; v++) OP(depthwise_vector)(8, a, row, v);
 }
-GC_NOINLINE void OP(depthwise_4)(const gc_depthwise *a) {
-    for (ptrdiff_t v = 0; v < a->vectors; v++) OP(depthwise_vector)(4, a, v);
+GC_NOINLINE void OP(depthwise_packed_4)(const gc_depthwise *a, ptrdiff_t row) {
+    for (ptrdiff_t v = 0; v < a->vectors; v++) OP(depthwise_vector)(4, a, row, v);
+}
+static void OP(depthwise_packed)(const gc_depthwise *a) {
+    ptrdiff_t row = 0;
+    for (; a->nrows - row > 4; row += 8) OP(depthwise_packed_8)(a, row);
+    if (row < a->nrows) OP(depthwise_packed_4)(a, row);
 }
 #undef DEPTHWISE_CHUNK

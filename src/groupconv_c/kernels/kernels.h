@@ -71,11 +71,12 @@ typedef struct gc_depthwise_chunk {
     int rows;
 } gc_depthwise_chunk;
 
-/* depthwise_8, depthwise_4: that many output rows x `vectors` vectors of columns of one channel.
+/* depthwise_packed: `nrows` output rows x `vectors` vectors of columns of one channel.
  *   out[j][q] = clamp(init + sum over chunks, their rows r and columns s of
  *       weight[chunk.weight + r*chunk.weight_row + s*weight_column]
  *       * plane[chunk.plane + (j + r)*pitch + columns[s] + q] + residual[j][q])
- * nrows <= 8 or 4 rows are stored; of the last vector the first `stored` lanes, in the last row `last`. */
+ * Of the last vector the first `stored` lanes are stored, in the last row `last`. Rows are computed in tiles of
+ * 8 and 4: so many behind the last one are read. */
 typedef struct gc_depthwise {
     const void *plane;
     const gc_depthwise_chunk *chunks;
@@ -87,7 +88,7 @@ typedef struct gc_depthwise {
     void *out;
     const void *residual; /* NULL: none */
     ptrdiff_t out_row, residual_row;
-    int nrows;
+    ptrdiff_t nrows;
     int stored, last;
     int clamp;
     double low, high;
@@ -342,8 +343,7 @@ typedef struct gc_kernels {
     /* One vector of each, in turn: to[2i], to[2i + 1] = even[i], odd[i]. */
     void (*zip)(void *to, const void *even, const void *odd);
     void (*finish)(const gc_finish *);
-    void (*depthwise_8)(const gc_depthwise *);
-    void (*depthwise_4)(const gc_depthwise *);
+    void (*depthwise_packed)(const gc_depthwise *);
     gc_depthwise_rows_fn *depthwise_rows[2][GC_DEPTHWISE_KERNEL_ROWS];
     gc_depthwise_rows_fn *depthwise_few[GC_DEPTHWISE_KERNEL_ROWS];
     gc_depthwise_up_fn *depthwise_up[GC_DEPTHWISE_UP_ROWS];
