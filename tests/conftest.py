@@ -38,6 +38,16 @@ def _one_groupconv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def core_objects(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Paths of the C core's objects, compiled quickly rather than fast."""
+    from c_building import building
+
+    sources = sorted(building.CORE.rglob("*.c"))
+    flags = ["-O0", "-fPIC", "-fopenmp", '-DGC_VERSION="0"']
+    return building.compile_all(sources, tmp_path_factory.mktemp("core"), "gcc", flags)
+
+
 def pytest_report_header() -> str:
     import groupconv
     from groupconv import _core

@@ -86,7 +86,7 @@ def test_the_batch_does_not_change_a_bit(case: Case, layout: str) -> None:
 
 
 @each_layout
-@pytest.mark.parametrize("case", [*CASES, MANY_WEIGHTS], ids=str)
+@each_case
 def test_prepared_weights_change_no_bit(case: Case, layout: str) -> None:
     """A layer, which prepares its weight once, computes what the function computes."""
     for prefix, layer_type, (x, w, b), arguments in (
@@ -100,6 +100,15 @@ def test_prepared_weights_change_no_bit(case: Case, layout: str) -> None:
             layer = from_weight(w, b, **arguments, algorithm=name)
             want = compute(x, w, b, **arguments, algorithm=name)
             assert_same_bits(layer(x), want, f"of {layer_type} by {name}")
+
+
+@each_layout
+def test_many_prepared_weights_change_no_bit(layout: str) -> None:
+    """Where preparing costs a function more than the rest of its work."""
+    x, w, b = MANY_WEIGHTS.arrays()
+    x = place(x, layout)
+    layer = gc.Conv2d.from_weight(w, b, **MANY_WEIGHTS.arguments)
+    assert_same_bits(layer(x), gc.conv2d(x, w, b, **MANY_WEIGHTS.arguments))
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -29,16 +29,31 @@ def build(
     RuntimeError
         With the compiler's messages, which include warnings.
     """
-    sources = [*CORE.rglob("*.c"), *HERE.glob("*.c")]
-    command = [*compiler.split(), *STRICT, *flags, f"-I{CORE}"]
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = [f"{folder}/{number}.o" for number in range(len(sources))]
-        steps = [
-            [*command, "-c", str(source), "-o", made]
-            for source, made in zip(sources, objects, strict=True)
-        ]
-        list(pool.map(_run, steps))
+    with tempfile.TemporaryDirectory() as folder:
+        sources = [*CORE.rglob("*.c"), *HERE.glob("*.c")]
+        objects = compile_all(sources, pathlib.Path(folder), compiler, flags)
         _run([*compiler.split(), *flags, *objects, "-lm", "-pthread", "-o", str(program)])
+
+
+def compile_all(
+    sources: Sequence[pathlib.Path], folder: pathlib.Path, compiler: str, flags: Sequence[str]
+) -> list[str]:
+    """Compile files, several at a time, and return the objects' paths.
+
+    Raises
+    ------
+    RuntimeError
+        With the compiler's messages, which include warnings.
+    """
+    command = [*compiler.split(), *STRICT, *flags, f"-I{CORE}"]
+    objects = [f"{folder}/{number}.o" for number in range(len(sources))]
+    steps = [
+        [*command, "-c", str(source), "-o", made]
+        for source, made in zip(sources, objects, strict=True)
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(_run, steps))
+    return objects
 
 
 def _run(command: Sequence[str]) -> None:

@@ -2,7 +2,8 @@
  * what the problem's definition says, in every storage type and memory layout, touching no memory
  * but its own, with the same bits for any number of threads.
  *
- * Usage: test_groupconv [PROBLEMS]   random problems of each operation and type (default 24)
+ * Usage: test_groupconv [PROBLEMS [EACH]]   random problems of each operation and type (default 24); one
+ *        in EACH of the listed ones (default 1), another one for each instruction set
  *
  * Runs once per instruction set of the machine, or with the one that GROUPCONV_ISA names.
  */
@@ -40,7 +41,16 @@ static void watch_faults(void) {
     sigaction(SIGBUS, &action, &previous[1]);
 }
 
-static void check_isa(const char *isa, int problems) {
+typedef int listed(int index, gc_problem *p);
+
+/* Every `each`-th problem of a list, from `first` on. */
+static void check_listed(listed *problem, int first, int each, const char *isa) {
+    gc_problem p;
+    for (int i = first % each; problem(i, &p); i += each) check_problem(&p, 1, isa);
+}
+
+static void check_isa(int index, int problems, int each) {
+    const char *isa = gc_isa_name(index);
     char runs[512];
     random_restart();
     for (int o = 0; o < 3; o++)
@@ -49,11 +59,10 @@ static void check_isa(const char *isa, int problems) {
                 const gc_problem p = problem_draw(ops[o], dtypes[d]);
                 check_problem(&p, random_from(0, 1) == 0, isa);
             }
-    gc_problem p;
-    for (int i = 0; problem_narrow(i, &p); i++) check_problem(&p, 1, isa);
-    for (int i = 0; problem_depthwise(i, &p); i++) check_problem(&p, 1, isa);
-    for (int i = 0; problem_line(i, &p); i++) check_problem(&p, 1, isa);
-    for (int i = 0; problem_larger(i, &p); i++) check_problem(&p, 1, isa);
+    check_listed(problem_narrow, index, each, isa);
+    check_listed(problem_depthwise, index, each, isa);
+    check_listed(problem_line, index, each, isa);
+    check_listed(problem_larger, 0, 1, isa);
     check_api();
     runs_text(runs, sizeof runs);
     printf("%s: %s\n", isa, runs);
@@ -62,6 +71,7 @@ static void check_isa(const char *isa, int problems) {
 
 int main(int count, char **arguments) {
     const int problems = count > 1 ? atoi(arguments[1]) : 24;
+    const int each = count > 2 ? atoi(arguments[2]) : 1;
     const char *only = getenv("GROUPCONV_ISA");
     watch_faults();
     check_instruction_sets();
@@ -69,7 +79,7 @@ int main(int count, char **arguments) {
         const char *isa = gc_isa_name(i);
         if (!gc_isa_detected(i) || (only && strcmp(only, isa) != 0)) continue;
         setenv("GROUPCONV_ISA", isa, 1);
-        check_isa(isa, problems);
+        check_isa(i, problems, each);
     }
     printf("%s\n", failures ? "FAILED" : "passed");
     return failures != 0;
