@@ -70,10 +70,10 @@ double gc_peak_gflops(int is_double) {
     }
     const int vb = k->max_vb[kb - 1];
     const size_t tile = (size_t)(GC_MAX_KB * GC_MAX_VB * k->lanes) * k->real_size;
-    char *memory = gc_aligned_alloc(3 * tile);
-    gc_tap *list = calloc(taps, sizeof *list); /* every tap reads the same vectors */
+    char *memory = gc_aligned_alloc(3 * tile + taps * k->real_size);
+    ptrdiff_t *list = calloc(taps, sizeof *list); /* every tap reads the same vectors */
     if (memory && list) {
-        memset(memory, 0, 3 * tile);
+        memset(memory, 0, 3 * tile + taps * k->real_size);
         gc_tap_sum sum = {.plane = memory,
                           .weight = memory + tile,
                           .taps = list,

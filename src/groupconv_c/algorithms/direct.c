@@ -21,8 +21,8 @@ enum {
 
 typedef struct direct_pass {
     const gc_axis_pass *axis[3];
-    gc_tap *taps;
-    ptrdiff_t ntaps;
+    ptrdiff_t *taps;         /* in bytes */
+    ptrdiff_t ntaps, weight; /* the first tap's weight */
     gc_run_lanes lanes;
 } direct_pass;
 
@@ -49,33 +49,31 @@ static gc_status create_pass(const gc_plan *plan, direct *s, direct_pass *pass, 
     const ptrdiff_t i[3] = {index / (s->axes[1].npasses * s->axes[2].npasses),
                             index / s->axes[2].npasses % s->axes[1].npasses,
                             index % s->axes[2].npasses};
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     ptrdiff_t per_channel = 1;
     for (int d = 0; d < 3; d++) {
         pass->axis[d] = &s->axes[d].passes[i[d]];
         per_channel *= pass->axis[d]->ntaps;
     }
     pass->ntaps = per_channel * p->in_per_group;
+    pass->weight = s->ordered;
     pass->taps = malloc((size_t)(pass->ntaps + 1) * sizeof *pass->taps);
     if (pass->taps == NULL) return GC_ERROR_MEMORY;
-    gc_tap *tap = pass->taps;
+    ptrdiff_t *tap = pass->taps;
     for (ptrdiff_t c = 0; c < p->in_per_group; c++)
         for (ptrdiff_t d = 0; d < pass->axis[0]->ntaps; d++)
             for (ptrdiff_t h = 0; h < pass->axis[1]->ntaps; h++)
                 for (ptrdiff_t w = 0; w < pass->axis[2]->ntaps; w++) {
                     const gc_axis_tap *td = &pass->axis[0]->taps[d], *th = &pass->axis[1]->taps[h],
                                       *tw = &pass->axis[2]->taps[w];
-                    tap->plane =
-                        c * s->planes.channel + gc_planes_tap(&s->planes, s->axes, td, th, tw);
-                    tap->weight =
-                        gc_weights_tap(&s->weights, c, td->kernel, th->kernel, tw->kernel);
+                    *tap++ = size * (c * s->planes.channel +
+                                     gc_planes_tap(&s->planes, s->axes, td, th, tw));
                     if (s->weights.order) { /* straight on: pass after pass, tap after tap */
                         const ptrdiff_t *b = p->weight_strides;
-                        tap->weight = s->ordered;
                         s->weights.order[s->ordered++] = c * s->weights.c_bytes +
                                                          td->kernel * b[2] + th->kernel * b[3] +
                                                          tw->kernel * b[4];
                     }
-                    tap++;
                 }
     return gc_run_lanes_create(&pass->lanes, gc_min(s->planes.extent[1], pass->axis[1]->count),
                                s->planes.pitch, gc_min(s->planes.extent[2], pass->axis[2]->count),
@@ -134,7 +132,7 @@ static gc_status create(gc_plan *plan) {
                            s->boxes);
     gc_weights_create(&s->weights, plan);
     if (p->op == GC_CONV_TRANSPOSE) { /* a channel's weights lie far apart, a pass's in between */
-        const gc_status status = gc_weights_reorder(&s->weights, plan);
+        const gc_status status = gc_weights_reorder(&s->weights);
         if (status != GC_OK) return status;
     }
     s->npasses = s->axes[0].npasses * s->axes[1].npasses * s->axes[2].npasses;
@@ -228,7 +226,7 @@ static slice slice_of(const block *b, const direct_pass *pass, ptrdiff_t depth, 
 
 static gc_tap_sum sum_of(const block *b, const direct_pass *pass) {
     return (gc_tap_sum){
-        .weight = b->weights,
+        .weight = b->weights + pass->weight * (ptrdiff_t)b->run->plan->kernels->real_size,
         .taps = pass->taps,
         .ntaps = pass->ntaps,
         .weight_k = b->s->weights.k,
@@ -321,6 +319,7 @@ static void run_slice_pair(const block *b, const slice *c) {
         sum.out_k = vb * lanes;
         gc_stream_on(b->ahead);
         for (int i = 0; i < 2; i++) {
+            sum.weight = b->weights + c->pass[i].weight * size;
             sum.taps = c->pass[i].taps;
             sum.ntaps = c->pass[i].ntaps;
             sum.out = b->tile + i * tile;

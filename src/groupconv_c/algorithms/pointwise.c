@@ -27,7 +27,7 @@ typedef struct pointwise {
     ptrdiff_t tile, panel;                      /* positions; a panel is whole tiles */
     ptrdiff_t panels, kslabs;
     gc_weights weights;
-    gc_tap *taps;
+    ptrdiff_t *taps;
     int kb, clamp, stored; /* stored: by the microkernel itself */
     double low, high;
 } pointwise;
@@ -113,7 +113,7 @@ static gc_status create(gc_plan *plan) {
     s->taps = malloc((size_t)p->in_per_group * sizeof *s->taps);
     if (s->taps == NULL) return GC_ERROR_MEMORY;
     for (ptrdiff_t c = 0; c < p->in_per_group; c++)
-        s->taps[c] = (gc_tap){c * s->tile, gc_weights_tap(&s->weights, c, 0, 0, 0)};
+        s->taps[c] = c * s->tile * (ptrdiff_t)kernels->real_size;
     plan->units = s->positions ? p->batch * p->groups * s->panels * s->kslabs : 0;
     const size_t tile = (size_t)(GC_MAX_KB * GC_MAX_VB * kernels->lanes);
     plan->scratch_size = ((size_t)(p->in_per_group * s->panel) + tile) * kernels->real_size;

@@ -3,6 +3,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Weights of one output channel that follow each other at one distance, in bytes: of as many of its
+ * dimensions, from the last, as do. */
+typedef struct even_run {
+    ptrdiff_t n, step;
+} even_run;
+
+static even_run run_of(const ptrdiff_t sizes[4], const ptrdiff_t strides[4]) {
+    even_run r = {1, 0};
+    for (int i = 3; i >= 0; i--) {
+        if (sizes[i] == 1) continue;
+        if (r.n == 1) r.step = strides[i];
+        if (strides[i] != r.n * r.step) break;
+        r.n *= sizes[i];
+    }
+    return r;
+}
+
 void gc_weights_create(gc_weights *s, const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
@@ -11,33 +28,27 @@ void gc_weights_create(gc_weights *s, const gc_plan *plan) {
     s->k_bytes = b[transposed ? 1 : 0];
     s->c_bytes = b[transposed ? 0 : 1];
     s->group_bytes = transposed ? p->in_per_group * b[0] : p->out_per_group * b[0];
-    s->in_place = plan->storage_size == size;
-    for (int i = 0; i < 5; i++)
-        if (b[i] % size) s->in_place = 0;
-    s->per_k = p->in_per_group * p->kernel[0] * p->kernel[1] * p->kernel[2];
-    if (s->in_place) {
-        s->k = s->k_bytes / size;
-        s->c = s->c_bytes / size;
-        s->d = b[2] / size;
-        s->h = b[3] / size;
-        s->w = b[4] / size;
-    } else {
-        gc_weights_convert(s, plan);
-    }
-}
-
-void gc_weights_convert(gc_weights *s, const gc_plan *plan) {
-    const gc_problem *p = &plan->problem;
-    s->in_place = 0;
     s->w = 1;
     s->h = p->kernel[2];
     s->d = s->h * p->kernel[1];
     s->c = s->d * p->kernel[0];
+    s->k = s->per_k = s->c * p->in_per_group;
+    const ptrdiff_t sizes[4] = {p->in_per_group, p->kernel[0], p->kernel[1], p->kernel[2]};
+    const ptrdiff_t strides[4] = {s->c_bytes, b[2], b[3], b[4]};
+    const even_run whole = run_of(sizes, strides);
+    s->in_place = plan->storage_size == size && s->k_bytes % size == 0 &&
+                  s->group_bytes % size == 0 && whole.n == s->per_k &&
+                  (whole.n == 1 || whole.step == size);
+    if (s->in_place) s->k = s->k_bytes / size;
+}
+
+void gc_weights_convert(gc_weights *s) {
+    s->in_place = 0;
     s->k = s->per_k;
 }
 
-gc_status gc_weights_reorder(gc_weights *s, const gc_plan *plan) {
-    gc_weights_convert(s, plan);
+gc_status gc_weights_reorder(gc_weights *s) {
+    gc_weights_convert(s);
     s->order = calloc((size_t)s->per_k, sizeof *s->order);
     return s->order ? GC_OK : GC_ERROR_MEMORY;
 }
@@ -64,17 +75,6 @@ static void prepare_in_order(const gc_weights *s, const gc_plan *plan, const cha
             memcpy(to, from + s->order[i], 8);
 }
 
-/* Weights of one output channel that follow each other at one distance: of as many of its dimensions, from
- * the last, as do. */
-static ptrdiff_t even_row(const ptrdiff_t sizes[4], const ptrdiff_t strides[4]) {
-    ptrdiff_t n = sizes[3];
-    for (int i = 2; i >= 0; i--) {
-        if (sizes[i] > 1 && strides[i] != n * strides[3]) break;
-        n *= sizes[i];
-    }
-    return n;
-}
-
 static ptrdiff_t offset_of(ptrdiff_t index, const ptrdiff_t sizes[4], const ptrdiff_t strides[4]) {
     ptrdiff_t offset = 0;
     for (int i = 3; i >= 0; i--) {
@@ -90,7 +90,7 @@ void gc_weights_copy(const gc_weights *s, const gc_plan *plan, const void *weigh
     const ptrdiff_t *b = p->weight_strides, size = (ptrdiff_t)plan->kernels->real_size;
     const ptrdiff_t sizes[4] = {p->in_per_group, p->kernel[0], p->kernel[1], p->kernel[2]};
     const ptrdiff_t strides[4] = {s->c_bytes, b[2], b[3], b[4]};
-    const ptrdiff_t n = even_row(sizes, strides);
+    const even_run row = run_of(sizes, strides);
     for (ptrdiff_t k = first; k < last; k++, to += s->per_k * size) {
         const char *from = (const char *)weight + k / p->out_per_group * s->group_bytes +
                            k % p->out_per_group * s->k_bytes;
@@ -98,8 +98,8 @@ void gc_weights_copy(const gc_weights *s, const gc_plan *plan, const void *weigh
             prepare_in_order(s, plan, from, to);
             continue;
         }
-        for (ptrdiff_t i = 0; i < s->per_k; i += n)
-            plan->kernels->load(to + i * size, from + offset_of(i, sizes, strides), b[4], n,
+        for (ptrdiff_t i = 0; i < s->per_k; i += row.n)
+            plan->kernels->load(to + i * size, from + offset_of(i, sizes, strides), row.step, row.n,
                                 p->dtype);
     }
 }

@@ -1,5 +1,5 @@
-/* Weights as broadcast streams: in place where they lie as reals, otherwise prepared: as reals, in the order
- * of the kernel or in one of the algorithm's own. */
+/* Weights as broadcast streams: in place where those of an output channel lie one after the other as reals,
+ * otherwise prepared so, in the order of the kernel or in one of the algorithm's own. */
 #ifndef GC_WEIGHTS_H
 #define GC_WEIGHTS_H
 
@@ -7,9 +7,8 @@
 
 typedef struct gc_weights {
     int in_place;
-    /* reals between output channels, input channels, kernel positions */
-    ptrdiff_t k, c, d, h, w;
-    ptrdiff_t per_k;                         /* reals of one output channel when converted */
+    ptrdiff_t k, c, d, h, w; /* reals between output channels, input channels, kernel positions */
+    ptrdiff_t per_k;         /* reals of one output channel, which follow each other */
     ptrdiff_t k_bytes, c_bytes, group_bytes; /* of the caller's array */
     ptrdiff_t
         *order; /* own order: bytes from an output channel's begin to each of its per_k weights */
@@ -20,9 +19,9 @@ static inline double gc_weights_cycles(double bytes) { return bytes / 6; }
 
 void gc_weights_create(gc_weights *weights, const gc_plan *plan);
 /* Has them converted even where they could be read in place. */
-void gc_weights_convert(gc_weights *weights, const gc_plan *plan);
+void gc_weights_convert(gc_weights *weights);
 /* Has them prepared in an order of the algorithm's own: it fills weights->order. */
-gc_status gc_weights_reorder(gc_weights *weights, const gc_plan *plan);
+gc_status gc_weights_reorder(gc_weights *weights);
 void gc_weights_destroy(gc_weights *weights);
 static inline ptrdiff_t gc_weights_tap(const gc_weights *s, ptrdiff_t c, ptrdiff_t d, ptrdiff_t h,
                                        ptrdiff_t w) {

@@ -108,7 +108,7 @@ gc_winograd_sizes gc_winograd_scratch(const gc_plan *plan, const gc_winograd *s)
         .out = gc_round_up((size_t)(window * s->out_step) * size, 64),
         .rows = gc_round_up((size_t)(s->kind.outputs * s->out_row) * size, 64),
         .tile = gc_round_up((size_t)(GC_MAX_VB * plan->kernels->lanes) * size, 64),
-        .taps = gc_round_up((size_t)(icg * s->kind.taps * s->kind.taps) * sizeof(gc_tap), 64),
+        .taps = gc_round_up((size_t)(icg * s->kind.taps * s->kind.taps) * sizeof(ptrdiff_t), 64),
         .slab = plan->prepares_in_work ? (size_t)s->slab.size * size : 0,
     };
     return z;
@@ -180,9 +180,9 @@ static gc_status create_kind(gc_plan *plan, int which) {
     s->taps = malloc((size_t)p->in_per_group * sizeof *s->taps);
     if (s->taps == NULL) return GC_ERROR_MEMORY;
     for (ptrdiff_t c = 0; c < p->in_per_group; c++)
-        s->taps[c] = (gc_tap){c * s->tile_vectors * lanes, c};
+        s->taps[c] = c * s->tile_vectors * lanes * (ptrdiff_t)plan->kernels->real_size;
     gc_weights_create(&s->raw, plan);
-    gc_weights_convert(&s->raw, plan);
+    gc_weights_convert(&s->raw);
     s->group = panel_of(s, p, p->out_per_group);
     s->slab = panel_of(s, p, gc_ceil_div(p->out_per_group, s->kslabs));
     plan->prepares_in_work = !p->weights_ahead && p->batch * s->boxes <= few_boxes;

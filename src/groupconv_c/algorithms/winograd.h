@@ -26,7 +26,7 @@ typedef struct gc_winograd {
     ptrdiff_t tile_vectors; /* of a full box, packed tightly */
     gc_run_lanes lanes;
     ptrdiff_t offsets[GC_WINOGRAD_WINDOW * GC_WINOGRAD_WINDOW];
-    gc_tap *taps; /* one per input channel, for the products */
+    ptrdiff_t *taps; /* one per input channel, for the products */
     gc_weights raw;
     ptrdiff_t kslabs, in_step, out_step, out_row;
     gc_winograd_panel group; /* as prepared */

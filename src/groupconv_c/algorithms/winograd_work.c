@@ -14,7 +14,7 @@ typedef struct box {
     const gc_run *run;
     const gc_winograd *s;
     char *planes, *in, *out, *rows, *tile;
-    gc_tap *taps;
+    ptrdiff_t *taps;
     char *slab; /* where a slab's weights are transformed */
     ptrdiff_t n, g, origin, rows_of_tiles;
 } box;
@@ -33,7 +33,7 @@ static void bind(box *b, const gc_plan *plan, char *scratch) {
     b->out = b->in + z.in;
     b->rows = b->out + z.out;
     b->tile = b->rows + z.rows;
-    b->taps = (gc_tap *)(b->tile + z.tile);
+    b->taps = (ptrdiff_t *)(b->tile + z.tile);
     b->slab = (char *)b->taps + z.taps;
     memset(b->in, 0, z.in); /* lanes behind the last tile stay what they are: zeros */
 }
@@ -148,19 +148,19 @@ static void finish_rows(const box *b, ptrdiff_t k) {
         }
 }
 
+/* In the order of the weights, which a transposed convolution takes from the last to the first. */
 static void list_direct_taps(const box *b, int i, int j) {
     const gc_winograd *s = b->s;
-    const int r = s->kind.taps;
-    gc_tap *tap = b->taps;
+    const int r = s->kind.taps, window = s->kind.window;
+    const int flip = b->run->plan->problem.op == GC_CONV_TRANSPOSE;
+    const ptrdiff_t size = (ptrdiff_t)b->run->plan->kernels->real_size;
+    ptrdiff_t *tap = b->taps;
     for (ptrdiff_t c = 0; c < b->run->plan->problem.in_per_group; c++)
         for (int y = 0; y < r; y++)
             for (int x = 0; x < r; x++) {
-                const int at = b->run->plan->problem.op == GC_CONV_TRANSPOSE
-                                   ? r * r - 1 - (y * r + x)
-                                   : y * r + x;
+                const int row = flip ? r - 1 - y : y, column = flip ? r - 1 - x : x;
                 *tap++ =
-                    (gc_tap){c * s->planes.channel + s->offsets[(i + y) * s->kind.window + j + x],
-                             c * r * r + at};
+                    size * (c * s->planes.channel + s->offsets[(i + row) * window + j + column]);
             }
 }
 

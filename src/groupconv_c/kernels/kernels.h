@@ -15,10 +15,6 @@
 enum { GC_MAX_KB = 8, GC_MAX_VB = 8, GC_MAX_LANES = 16, GC_DEPTHWISE_ROWS = 8 };
 
 /* One term of a tap sum: where its input vector and its weights lie. */
-typedef struct gc_tap {
-    ptrdiff_t plane, weight;
-} gc_tap;
-
 /* Lanes of one output vector that are results; the others fell into the gaps between rows. */
 typedef struct gc_lanes {
     uint32_t bits;
@@ -27,14 +23,15 @@ typedef struct gc_lanes {
 } gc_lanes;
 
 /* tap_sum[KB-1][VB-1]: KB output channels x VB vectors of positions.
- *   out[k][p] = clamp(init[k] + sum over taps t of weight[t.weight + k*weight_k] * plane[t.plane + p]
+ *   out[k][p] = clamp(init[k] + sum over t < ntaps of weight[t + k*weight_k] * (plane + taps[t])[p]
  *                     + residual[k][p])
+ * where taps are in bytes.
  * lanes == NULL: all lanes are stored, vector after vector. Otherwise the chosen lanes of each
  * vector are stored side by side and nothing else is touched, but for what spills. ntaps may be 0. */
 typedef struct gc_tap_sum {
     const void *plane;
     const void *weight;
-    const gc_tap *taps;
+    const ptrdiff_t *taps;
     ptrdiff_t ntaps;
     ptrdiff_t weight_k;
     const void *init;

@@ -18,21 +18,28 @@ GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a)
             __builtin_prefetch(from + VB * LANES - 1);
         }
     }
-    const real *const plane = a->plane, *const weight = a->weight;
-    const ptrdiff_t step = a->weight_k;
-    const gc_tap *const end = a->taps + a->ntaps;
-    for (const gc_tap *tap = a->taps; tap < end; tap++) {
-        const real *p = plane + tap->plane;
-        const real *w = weight + tap->weight;
+    /* a register for each channel's place: compilers would rather add it up again in every turn */
+    ptrdiff_t row[GC_MAX_KB] = {0};
+    GC_UNROLL(8)
+    for (int k = 1; k < KB; k++) {
+        row[k] = k * a->weight_k * (ptrdiff_t)sizeof(real);
+        GC_STEP(row[k], 0);
+    }
+    const char *const plane = a->plane, *w = a->weight;
+    const ptrdiff_t *const end = a->taps + a->ntaps;
+    GC_UNROLL(2)
+    for (const ptrdiff_t *tap = a->taps; tap < end; tap++) {
+        const real *p = (const real *)(plane + *tap);
         V x[GC_MAX_VB];
         GC_UNROLL(8)
         for (int v = 0; v < VB; v++) x[v] = OP(load)(p + v * LANES);
         GC_UNROLL(8)
         for (int k = 0; k < KB; k++) {
-            const V s = OP(set1)(w[k * step]);
+            const V s = OP(set1)(*(const real *)(w + row[k]));
             GC_UNROLL(8)
             for (int v = 0; v < VB; v++) acc[k][v] = OP(fma)(s, x[v], acc[k][v]);
         }
+        GC_STEP(w, sizeof(real));
     }
 
     const gc_lanes *const lanes = a->lanes;
