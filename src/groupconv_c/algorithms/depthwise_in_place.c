@@ -169,7 +169,7 @@ static int can_roll(const gc_problem *p) {
     if (p->kernel[0] != 1 || p->pad_before[0] != 0) return 0;
     if ((p->out_size[0] - 1) * p->stride[0] >= p->in_size[0]) return 0;
     for (int i = 1; i < 3; i++)
-        if (p->kernel[i] != 3 || p->stride[i] != 1 || p->dilation[i] != 1) return 0;
+        if (p->kernel[i] != 3 || p->stride[i] != 1) return 0;
     return 1;
 }
 
@@ -198,7 +198,8 @@ static gc_status create(gc_plan *plan) {
     gc_weights_create(&s->weights, plan);
     orient(plan, s);
     s->rolling = can_roll(p);
-    s->narrow = 2 * gc_max(p->out_size[2], p->in_size[2]) <= plan->kernels->lanes;
+    s->narrow = 2 * gc_max(p->out_size[2], p->in_size[2]) <= plan->kernels->lanes &&
+                p->dilation[1] == 1 && p->dilation[2] == 1;
     s->kernels[0] = plan->kernels->depthwise_rows[p->stride[2] - 1][p->kernel[1] - 1];
     s->kernels[1] = plan->kernels->depthwise_few[p->kernel[1] - 1];
     if (create_columns(plan, s) != GC_OK) return GC_ERROR_MEMORY;

@@ -91,13 +91,17 @@ static void activate(const gc_run *run, const cursor *at, char *slice) {
     run->plan->kernels->finish(&f);
 }
 
-static void bind_rolling(const gc_run *run, const cursor *at, gc_rolling *a) {
+/* Rows of a unit that are `step` apart, from its row `class` on; 0: there are none. */
+static int bind_rolling(const gc_run *run, const cursor *at, ptrdiff_t class, gc_rolling *a) {
     const gc_problem *p = &run->plan->problem;
     const gc_in_place *s = run->plan->state;
     const ptrdiff_t size = run->plan->storage_size, rows = p->out_size[1];
-    const ptrdiff_t first = gc_cut(rows, s->bands, at->band),
+    const ptrdiff_t step = gc_in_place_row_step(p);
+    const ptrdiff_t first = gc_cut(rows, s->bands, at->band) + class,
                     last = gc_cut(rows, s->bands, at->band + 1);
-    const ptrdiff_t down = gc_max(first - s->pad[1], 0); /* input rows left behind */
+    const ptrdiff_t top = first - s->pad[1]; /* of the first window */
+    a->above = gc_ceil_div(gc_max(-top, 0), step);
+    const ptrdiff_t down = top + a->above * step; /* the first row that is there */
     const place here = place_of(run, at);
     a->in = here.in + at->depth * p->stride[0] * p->input_strides[2] + down * p->input_strides[3] -
             s->pad[2] * size;
@@ -105,10 +109,10 @@ static void bind_rolling(const gc_run *run, const cursor *at, gc_rolling *a) {
     a->init = here.init;
     a->out = here.out + first * p->output_strides[3];
     a->residual = here.residual ? here.residual + first * p->residual_strides[3] : NULL;
-    a->above = s->pad[1] - first + down;
-    a->height = gc_max(p->in_size[1] - down, 0);
-    a->out_height = last - first;
-    a->whole = gc_in_place_whole_rows(run->plan, first, last);
+    a->height = gc_ceil_div(gc_max(p->in_size[1] - down, 0), step);
+    a->out_height = gc_ceil_div(gc_max(last - first, 0), step);
+    a->whole = step == 1 ? gc_in_place_whole_rows(run->plan, first, last) : 0;
+    return a->out_height > 0;
 }
 
 static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
@@ -116,26 +120,28 @@ static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
     const gc_problem *p = &plan->problem;
     const gc_in_place *s = plan->state;
     const ptrdiff_t size = plan->storage_size, fetch = fetched_bytes(plan);
+    const ptrdiff_t step = gc_in_place_row_step(p);
     gc_rolling a = {
-        .in_row = p->input_strides[3] / size,
-        .out_row = p->output_strides[3] / size,
-        .residual_row = p->residual_strides[3] / size,
+        .in_row = step * p->input_strides[3] / size,
+        .out_row = step * p->output_strides[3] / size,
+        .residual_row = step * p->residual_strides[3] / size,
         .weight_row = s->weight_step[1],
         .weight_column = s->weight_step[2],
         .ncolumns = s->ncolumns,
         .columns = s->columns,
+        .dilation = p->dilation[2],
         .clamp = p->activation != GC_IDENTITY && !s->activate,
         .low = s->low,
         .high = s->high,
     };
     gc_rolling next = a;
     cursor at = cursor_at(plan, first), after = at;
-    bind_rolling(run, &at, &a);
+    bind_rolling(run, &at, 0, &a);
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const int more = unit + 1 < last, pair = more && s->narrow && s->bands == 1;
         if (more) {
             advance(plan, &after);
-            bind_rolling(run, &after, &next);
+            bind_rolling(run, &after, 0, &next);
         }
         if (pair) {
             plan->kernels->rolling3x3_pair(&a, &next);
@@ -143,12 +149,15 @@ static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
             a.fetch = next.in;
             a.fetch_bytes = more && next.in != a.in ? fetch / s->ncolumns + 1 : 0;
             plan->kernels->rolling3x3(&a);
+            a.fetch_bytes = 0;
+            for (ptrdiff_t class = 1; class < step && bind_rolling(run, &at, class, &a); class++)
+                plan->kernels->rolling3x3(&a);
         }
         if (s->activate) activate(run, &at, place_of(run, &at).out);
         if (pair && s->activate) activate(run, &after, place_of(run, &after).out);
         if (pair && ++unit + 1 < last) {
             advance(plan, &after);
-            bind_rolling(run, &after, &next);
+            bind_rolling(run, &after, 0, &next);
         }
         a = next;
         at = after;

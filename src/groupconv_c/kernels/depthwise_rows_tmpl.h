@@ -185,12 +185,12 @@ DEPTHWISE_UP(3)
 DEPTHWISE_UP(4)
 #undef DEPTHWISE_UP
 
-/* 3x3, stride 1: one column of vectors at a time, top to bottom, three partial rows rolling along. EDGE:
- * columns are masked, or results stored in part; MORE: there is a residual or a clamp. */
+/* 3x3 of stride 1: one column of vectors at a time, top to bottom, three partial rows rolling along. EDGE 1:
+ * columns are masked; 2: and results stored in part. MORE: there is a residual or a clamp. */
 typedef struct OP(rolling_state) {
     const real *p, *residual;
     real *out;
-    ptrdiff_t in_row, out_row, residual_row;
+    ptrdiff_t in_row, out_row, residual_row, dilation;
     V bias, low, high;
     M m0, m1, m2, m;
     int stored, whole; /* `whole` rows more are stored as whole vectors */
@@ -201,8 +201,9 @@ GC_INLINE void OP(rolling_row)(OP(rolling_state) * s, const V *w, V *a0, V *a1, 
                                const int EDGE) {
     const real *p = s->p;
     const V x0 = EDGE ? OP(load_mask)(p, s->m0) : OP(hold)(OP(load)(p));
-    const V x1 = EDGE ? OP(load_mask)(p + 1, s->m1) : OP(hold)(OP(load)(p + 1));
-    const V x2 = EDGE ? OP(load_mask)(p + 2, s->m2) : OP(hold)(OP(load)(p + 2));
+    const real *p1 = p + s->dilation, *p2 = p + 2 * s->dilation;
+    const V x1 = EDGE ? OP(load_mask)(p1, s->m1) : OP(hold)(OP(load)(p1));
+    const V x2 = EDGE ? OP(load_mask)(p2, s->m2) : OP(hold)(OP(load)(p2));
     GC_STEP(s->p, s->in_row);
     *a0 = OP(fma)(x0, w[6], *a0);
     *a1 = OP(fma)(x0, w[3], *a1);
@@ -221,7 +222,7 @@ GC_INLINE void OP(rolling_store)(OP(rolling_state) * s, V y, const int EDGE, con
         s->residual += s->residual_row;
     }
     if (MORE) y = OP(min)(s->high, OP(max)(s->low, y));
-    if (EDGE)
+    if (EDGE == 2)
         OP(store_first)(s->out, y, s->whole-- > 0 ? LANES : s->stored);
     else
         OP(store)(s->out, y);
@@ -230,7 +231,7 @@ GC_INLINE void OP(rolling_store)(OP(rolling_state) * s, V y, const int EDGE, con
 
 GC_INLINE void OP(rolling_columns)(const gc_rolling *a, const gc_columns *columns, const V *w,
                                    const V *zero, V bias, const int EDGE, const int MORE) {
-    const int stored = EDGE ? columns->stored : LANES;
+    const int stored = EDGE == 2 ? columns->stored : LANES;
     OP(rolling_state)
     s = {
         .p = (const real *)a->in + columns->column,
@@ -239,6 +240,7 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, const gc_columns *column
         .in_row = a->in_row,
         .out_row = a->out_row,
         .residual_row = a->residual_row,
+        .dilation = a->dilation,
         .bias = bias,
         .low = OP(set1)((real)a->low),
         .high = OP(set1)((real)a->high),
@@ -294,12 +296,14 @@ static void OP(rolling3x3)(const gc_rolling *a) {
     for (const gc_columns *columns = a->columns; columns < end; columns++) {
         gc_fetch(fetch, a->fetch_bytes);
         fetch += a->fetch_bytes;
-        const int edge = !columns->inside || columns->stored < LANES;
-        if (edge && (a->clamp || a->residual))
+        const int more = a->clamp || a->residual;
+        if (columns->stored < LANES)
+            OP(rolling_columns)(a, columns, w, zero, bias, 2, 1);
+        else if (!columns->inside && more)
             OP(rolling_columns)(a, columns, w, zero, bias, 1, 1);
-        else if (edge)
+        else if (!columns->inside)
             OP(rolling_columns)(a, columns, w, zero, bias, 1, 0);
-        else if (a->clamp || a->residual)
+        else if (more)
             OP(rolling_columns)(a, columns, w, zero, bias, 0, 1);
         else
             OP(rolling_columns)(a, columns, w, zero, bias, 0, 0);

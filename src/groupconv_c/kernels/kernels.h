@@ -101,15 +101,15 @@ typedef struct gc_columns {
     int stored;
 } gc_columns;
 
-/* Some output rows of one channel of a depthwise 3x3 of stride 1 and dilation 1. Output row i reads input
- * rows i - above .. i - above + 2 of `height`, from `in` on; the others are zeros. Vectors of columns may
+/* Some output rows of one channel of a depthwise 3x3 of stride 1, whose kernel columns are `dilation` apart
+ * and its rows one in_row. Output row i reads input rows i - above .. i - above + 2 of `height`, from `in` on; the others are zeros. Vectors of columns may
  * overlap. Rows below `whole` are stored as whole vectors: what spills is stored later. */
 typedef struct gc_rolling {
     const void *in, *weight, *init,
         *residual; /* in: where kernel column 0 of output column 0 reads */
     void *out;
     ptrdiff_t in_row, out_row, residual_row, weight_row, weight_column;
-    ptrdiff_t height, out_height, above, whole, ncolumns;
+    ptrdiff_t height, out_height, above, whole, ncolumns, dilation;
     const gc_columns *columns;
     const char *fetch; /* memory that is read next, so many bytes with each vector of columns */
     ptrdiff_t fetch_bytes;
@@ -345,7 +345,8 @@ typedef struct gc_kernels {
     gc_depthwise_rows_fn *depthwise_few[GC_DEPTHWISE_KERNEL_ROWS];
     gc_depthwise_up_fn *depthwise_up[GC_DEPTHWISE_UP_ROWS];
     void (*rolling3x3)(const gc_rolling *);
-    /* Two channels at once, input and output at most half a vector wide; shared but for the pointers. */
+    /* Two channels at once, input and output at most half a vector wide; shared but for the pointers.
+     * dilation is 1. */
     void (*rolling3x3_pair)(const gc_rolling *, const gc_rolling *);
     int max_tb[GC_MAX_DOT_KB];
     gc_tap_dot_fn *tap_dot[GC_MAX_DOT_KB][GC_MAX_DOT_TB];
