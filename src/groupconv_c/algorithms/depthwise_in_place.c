@@ -54,6 +54,7 @@ static void destroy(gc_plan *plan) {
     if (s == NULL) return;
     free(s->columns);
     free(s->bits);
+    free(s->classes);
     free(s->tiles);
     free(s->band_tile);
     free(s);
@@ -165,6 +166,24 @@ static gc_status create_tiles(const gc_plan *plan, gc_in_place *s) {
     return GC_OK;
 }
 
+static gc_status create_classes(const gc_plan *plan, gc_in_place *s) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t step = gc_in_place_row_step(p), rows = p->out_size[1];
+    gc_in_place_class *c = s->classes = calloc((size_t)(s->bands * step), sizeof *c);
+    if (c == NULL) return GC_ERROR_MEMORY;
+    for (ptrdiff_t i = 0; i < s->bands * step; i++, c++) {
+        const ptrdiff_t band = i / step, last = gc_cut(rows, s->bands, band + 1);
+        c->first = gc_cut(rows, s->bands, band) + i % step;
+        const ptrdiff_t top = c->first - s->pad[1]; /* of the first window */
+        c->above = gc_ceil_div(gc_max(-top, 0), step);
+        c->down = top + c->above * step;
+        c->height = gc_ceil_div(gc_max(p->in_size[1] - c->down, 0), step);
+        c->out_height = gc_ceil_div(gc_max(last - c->first, 0), step);
+        c->whole = step == 1 ? gc_in_place_whole_rows(plan, c->first, last) : 0;
+    }
+    return GC_OK;
+}
+
 static int can_roll(const gc_problem *p) {
     if (p->kernel[0] != 1 || p->pad_before[0] != 0) return 0;
     if ((p->out_size[0] - 1) * p->stride[0] >= p->in_size[0]) return 0;
@@ -198,15 +217,18 @@ static gc_status create(gc_plan *plan) {
     gc_weights_create(&s->weights, plan);
     orient(plan, s);
     s->rolling = can_roll(p);
-    s->narrow = 2 * gc_max(p->out_size[2], p->in_size[2]) <= plan->kernels->lanes &&
-                p->dilation[1] == 1 && p->dilation[2] == 1;
+    s->narrow =
+        2 * gc_max(p->out_size[2], p->in_size[2]) <= plan->kernels->lanes && p->dilation[2] == 1;
     s->kernels[0] = plan->kernels->depthwise_rows[p->stride[2] - 1][p->kernel[1] - 1];
     s->kernels[1] = plan->kernels->depthwise_few[p->kernel[1] - 1];
     if (create_columns(plan, s) != GC_OK) return GC_ERROR_MEMORY;
     const ptrdiff_t rows = gc_max(p->out_size[1], 1);
     const ptrdiff_t band = gc_max(band_outputs / gc_max(p->out_size[2], 1), 4 * p->kernel[1]);
     s->bands = gc_max(rows / band, 1);
-    if (!s->rolling && create_tiles(plan, s) != GC_OK) return GC_ERROR_MEMORY;
+    s->channelwise = s->rolling && s->bands == 1 && p->out_size[0] == 1 && p->out_per_group == 1 &&
+                     p->dilation[1] == 1;
+    if ((s->rolling ? create_classes(plan, s) : create_tiles(plan, s)) != GC_OK)
+        return GC_ERROR_MEMORY;
     plan->units = p->batch * p->groups * p->out_per_group * p->out_size[0] * s->bands;
     if (p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     if (p->kernel[0] > 1) plan->scratch_size = (size_t)p->kernel[0] * sizeof(gc_depthwise_slab);

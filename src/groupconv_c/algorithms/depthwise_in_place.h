@@ -13,15 +13,22 @@ typedef struct gc_in_place_tile {
     int first, last; /* input rows that are there */
 } gc_in_place_tile;
 
+/* Rows of a band that roll together, the dilation apart. */
+typedef struct gc_in_place_class {
+    ptrdiff_t first, out_height, whole; /* output rows */
+    ptrdiff_t above, down, height;      /* input rows: missing ones, the first one, how many */
+} gc_in_place_class;
+
 typedef struct gc_in_place {
     ptrdiff_t pad[3]; /* as a forward convolution has them */
-    int rolling, narrow;
+    int rolling, channelwise, narrow;
     gc_weights weights;
     ptrdiff_t weight_origin, weight_step[3];
     gc_columns *columns;
     uint32_t *bits;
     ptrdiff_t ncolumns;
     ptrdiff_t bands;
+    gc_in_place_class *classes;       /* [band][class], where it rolls */
     gc_in_place_tile *tiles;          /* of all bands */
     ptrdiff_t *band_tile;             /* the first tile of each band */
     gc_depthwise_rows_fn *kernels[2]; /* of tiles of all rows, of few */

@@ -91,37 +91,28 @@ static void activate(const gc_run *run, const cursor *at, char *slice) {
     run->plan->kernels->finish(&f);
 }
 
-/* Rows of a unit that are `step` apart, from its row `class` on; 0: there are none. */
-static int bind_rolling(const gc_run *run, const cursor *at, ptrdiff_t class, gc_rolling *a) {
+static void bind_rolling(const gc_run *run, const cursor *at, const gc_in_place_class *c,
+                         gc_rolling *a) {
     const gc_problem *p = &run->plan->problem;
     const gc_in_place *s = run->plan->state;
-    const ptrdiff_t size = run->plan->storage_size, rows = p->out_size[1];
-    const ptrdiff_t step = gc_in_place_row_step(p);
-    const ptrdiff_t first = gc_cut(rows, s->bands, at->band) + class,
-                    last = gc_cut(rows, s->bands, at->band + 1);
-    const ptrdiff_t top = first - s->pad[1]; /* of the first window */
-    a->above = gc_ceil_div(gc_max(-top, 0), step);
-    const ptrdiff_t down = top + a->above * step; /* the first row that is there */
     const place here = place_of(run, at);
-    a->in = here.in + at->depth * p->stride[0] * p->input_strides[2] + down * p->input_strides[3] -
-            s->pad[2] * size;
+    a->in = here.in + at->depth * p->stride[0] * p->input_strides[2] +
+            c->down * p->input_strides[3] - s->pad[2] * run->plan->storage_size;
     a->weight = here.weight;
     a->init = here.init;
-    a->out = here.out + first * p->output_strides[3];
-    a->residual = here.residual ? here.residual + first * p->residual_strides[3] : NULL;
-    a->height = gc_ceil_div(gc_max(p->in_size[1] - down, 0), step);
-    a->out_height = gc_ceil_div(gc_max(last - first, 0), step);
-    a->whole = step == 1 ? gc_in_place_whole_rows(run->plan, first, last) : 0;
-    return a->out_height > 0;
+    a->out = here.out + c->first * p->output_strides[3];
+    a->residual = here.residual ? here.residual + c->first * p->residual_strides[3] : NULL;
+    a->above = c->above;
+    a->height = c->height;
+    a->out_height = c->out_height;
+    a->whole = c->whole;
 }
 
-static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
-    const gc_plan *plan = run->plan;
+static gc_rolling rolling_of(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     const gc_in_place *s = plan->state;
-    const ptrdiff_t size = plan->storage_size, fetch = fetched_bytes(plan);
-    const ptrdiff_t step = gc_in_place_row_step(p);
-    gc_rolling a = {
+    const ptrdiff_t step = gc_in_place_row_step(p), size = plan->storage_size;
+    return (gc_rolling){
         .in_row = step * p->input_strides[3] / size,
         .out_row = step * p->output_strides[3] / size,
         .residual_row = step * p->residual_strides[3] / size,
@@ -134,33 +125,70 @@ static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         .low = s->low,
         .high = s->high,
     };
-    gc_rolling next = a;
-    cursor at = cursor_at(plan, first), after = at;
-    bind_rolling(run, &at, 0, &a);
+}
+
+static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
+    const gc_plan *plan = run->plan;
+    const gc_in_place *s = plan->state;
+    const ptrdiff_t fetch = fetched_bytes(plan), step = gc_in_place_row_step(&plan->problem);
+    gc_rolling a = rolling_of(plan);
+    cursor at = cursor_at(plan, first);
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const int more = unit + 1 < last, pair = more && s->narrow && s->bands == 1;
-        if (more) {
-            advance(plan, &after);
-            bind_rolling(run, &after, 0, &next);
+        const cursor now = at;
+        advance(plan, &at);
+        if (unit + 1 < last && (at.g != now.g || at.n != now.n)) {
+            a.fetch = place_of(run, &at).in;
+            a.fetch_bytes = fetch / s->ncolumns + 1;
         }
-        if (pair) {
-            plan->kernels->rolling3x3_pair(&a, &next);
-        } else {
-            a.fetch = next.in;
-            a.fetch_bytes = more && next.in != a.in ? fetch / s->ncolumns + 1 : 0;
-            plan->kernels->rolling3x3(&a);
+        for (ptrdiff_t c = 0; c < step; c++) {
+            bind_rolling(run, &now, &s->classes[now.band * step + c], &a);
+            if (a.out_height > 0) plan->kernels->rolling3x3(&a);
             a.fetch_bytes = 0;
-            for (ptrdiff_t class = 1; class < step && bind_rolling(run, &at, class, &a); class++)
+        }
+        if (s->activate) activate(run, &now, place_of(run, &now).out);
+    }
+}
+
+static void next_channel(const gc_plan *plan, ptrdiff_t weight_step, gc_rolling *a) {
+    const gc_problem *p = &plan->problem;
+    a->in = (const char *)a->in + p->input_strides[1];
+    a->out = (char *)a->out + p->output_strides[1];
+    if (a->residual) a->residual = (const char *)a->residual + p->residual_strides[1];
+    a->weight = (const char *)a->weight + weight_step;
+    a->init = (const char *)a->init + plan->storage_size;
+}
+
+/* Units that are whole channels, tiny ones among them: nothing but pointers moves from one to the next. */
+static void work_channels(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
+    const gc_plan *plan = run->plan;
+    const gc_in_place *s = plan->state;
+    const ptrdiff_t fetch = fetched_bytes(plan), groups = plan->problem.groups;
+    const ptrdiff_t weight_step = gc_weights_group_step(&s->weights, plan);
+    gc_rolling a = rolling_of(plan);
+    while (first < last) {
+        cursor at = cursor_at(plan, first);
+        const ptrdiff_t end = gc_min(last, first + groups - at.g); /* of the image */
+        bind_rolling(run, &at, s->classes, &a);
+        a.fetch_bytes = fetch / s->ncolumns + 1;
+        for (; first < end; first++, at.g++) {
+            char *const out = a.out;
+            const int pair = s->narrow && first + 1 < end;
+            if (pair) {
+                gc_rolling b = a;
+                next_channel(plan, weight_step, &b);
+                plan->kernels->rolling3x3_pair(&a, &b);
+                a = b;
+                if (s->activate) activate(run, &at, a.out);
+                first++;
+                at.g++;
+            } else {
+                a.fetch =
+                    first + 1 < end ? (const char *)a.in + plan->problem.input_strides[1] : a.in;
                 plan->kernels->rolling3x3(&a);
+            }
+            if (s->activate) activate(run, &at, out);
+            next_channel(plan, weight_step, &a);
         }
-        if (s->activate) activate(run, &at, place_of(run, &at).out);
-        if (pair && s->activate) activate(run, &after, place_of(run, &after).out);
-        if (pair && ++unit + 1 < last) {
-            advance(plan, &after);
-            bind_rolling(run, &after, 0, &next);
-        }
-        a = next;
-        at = after;
     }
 }
 
@@ -241,7 +269,9 @@ static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t fi
 void gc_in_place_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
     const gc_in_place *s = run->plan->state;
     if (first == last) return;
-    if (s->rolling)
+    if (s->channelwise)
+        work_channels(run, first, last);
+    else if (s->rolling)
         work_rolling(run, first, last);
     else
         work_tiles(run, scratch, first, last);

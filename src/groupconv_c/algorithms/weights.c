@@ -111,6 +111,11 @@ void gc_weights_prepare(const gc_weights *s, const gc_plan *plan, const void *we
                     first, last);
 }
 
+ptrdiff_t gc_weights_group_step(const gc_weights *s, const gc_plan *plan) {
+    if (s->in_place) return s->group_bytes;
+    return plan->problem.out_per_group * s->per_k * (ptrdiff_t)plan->kernels->real_size;
+}
+
 const char *gc_weights_at(const gc_weights *s, const gc_plan *plan, const gc_run *run, ptrdiff_t g,
                           ptrdiff_t k) {
     if (s->in_place) return (const char *)run->arrays->weight + g * s->group_bytes + k * s->k_bytes;

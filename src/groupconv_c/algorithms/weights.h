@@ -34,6 +34,8 @@ void gc_weights_copy(const gc_weights *weights, const gc_plan *plan, const void 
 /* The same to their places among all prepared ones. */
 void gc_weights_prepare(const gc_weights *weights, const gc_plan *plan, const void *weight,
                         void *prepared, ptrdiff_t first, ptrdiff_t last);
+/* Bytes between groups, in place or prepared. */
+ptrdiff_t gc_weights_group_step(const gc_weights *weights, const gc_plan *plan);
 /* Where output channel k of group g begins. */
 const char *gc_weights_at(const gc_weights *weights, const gc_plan *plan, const gc_run *run,
                           ptrdiff_t g, ptrdiff_t k);
