@@ -10,7 +10,8 @@
  * row that it touches. EDGE 1: columns may lie outside; 2: rows as well. */
 GC_INLINE void OP(depthwise_columns)(const gc_depthwise_rows *a, const gc_depthwise_slab *slab,
                                      const gc_columns *columns, int s, V *acc, const int S,
-                                     const int W, const int KR, const int RB, const int EDGE) {
+                                     const int W, const int KR, const int RB, const int EDGE,
+                                     const char *fetch) {
     const real *weight = (const real *)a->weight + slab->weight + s * a->weight_column;
     V w[2][GC_DEPTHWISE_KERNEL_ROWS];
     GC_UNROLL(8)
@@ -32,6 +33,7 @@ GC_INLINE void OP(depthwise_columns)(const gc_depthwise_rows *a, const gc_depthw
             x0 = OP(load_mask)(p, m0);
             if (S == 2) x1 = OP(load_mask)(p + LANES, m1);
         }
+        if (fetch) __builtin_prefetch(fetch + 64 * i, 0, 2);
         GC_STEP(p, in_row);
         const V even = S == 2 ? OP(even_mixed)(x0, x1) : x0;
         const V odd = W == 2 ? OP(odd_mixed)(x0, x1) : even;
@@ -46,7 +48,8 @@ GC_INLINE void OP(depthwise_columns)(const gc_depthwise_rows *a, const gc_depthw
 }
 
 GC_INLINE void OP(depthwise_rows_vector)(const gc_depthwise_rows *a, const gc_columns *columns,
-                                         const int S, const int KR, const int RB, const int EDGE) {
+                                         const int S, const int KR, const int RB, const int EDGE,
+                                         const char *fetch) {
     const int pairs = S == 2 && 8 + 2 * KR + 2 <= vector_registers;
     V acc[GC_DEPTHWISE_ROWS];
     const V init = OP(set1)(*(const real *)a->init);
@@ -55,10 +58,12 @@ GC_INLINE void OP(depthwise_rows_vector)(const gc_depthwise_rows *a, const gc_co
     const gc_depthwise_slab *const end = a->slabs + a->nslabs;
     for (const gc_depthwise_slab *slab = a->slabs; slab < end; slab++) {
         int s = 0;
+        if (S == 2 && slab == a->slabs)
+            OP(depthwise_columns)(a, slab, columns, s++, acc, S, 1, KR, RB, EDGE, fetch);
         for (; pairs && s + 2 <= a->taps; s += 2)
-            OP(depthwise_columns)(a, slab, columns, s, acc, S, 2, KR, RB, EDGE);
+            OP(depthwise_columns)(a, slab, columns, s, acc, S, 2, KR, RB, EDGE, NULL);
         for (; s < a->taps; s++)
-            OP(depthwise_columns)(a, slab, columns, s, acc, S, 1, KR, RB, EDGE);
+            OP(depthwise_columns)(a, slab, columns, s, acc, S, 1, KR, RB, EDGE, NULL);
     }
     if (S == 2) {
         GC_UNROLL(8)
@@ -97,16 +102,16 @@ GC_INLINE void OP(depthwise_rows_vector)(const gc_depthwise_rows *a, const gc_co
 GC_INLINE void OP(depthwise_rows_body)(const gc_depthwise_rows *a, const int S, const int KR,
                                        const int RB) {
     const gc_columns *const end = a->columns + a->ncolumns;
-    const char *fetch = a->fetch;
+    const char *fetch = a->fetch_bytes ? a->fetch : a->in;
     for (const gc_columns *columns = a->columns; columns < end; columns++) {
-        gc_fetch(fetch, a->fetch_bytes);
-        fetch += a->fetch_bytes;
+        if (S == 1) gc_fetch(fetch, a->fetch_bytes);
         if (a->edge)
-            OP(depthwise_rows_vector)(a, columns, S, KR, RB, 2);
+            OP(depthwise_rows_vector)(a, columns, S, KR, RB, 2, fetch);
         else if (columns->inside)
-            OP(depthwise_rows_vector)(a, columns, S, KR, RB, 0);
+            OP(depthwise_rows_vector)(a, columns, S, KR, RB, 0, fetch);
         else
-            OP(depthwise_rows_vector)(a, columns, S, KR, RB, 1);
+            OP(depthwise_rows_vector)(a, columns, S, KR, RB, 1, fetch);
+        fetch += a->fetch_bytes;
     }
 }
 
@@ -132,7 +137,8 @@ DEPTHWISE_ROWS_KERNELS(rows_, 2, 8)
 GC_INLINE void OP(depthwise_up_columns)(const gc_depthwise_rows *a, ptrdiff_t v, V *acc,
                                         const int KR, const int EDGE) {
     for (int s = 0; s < a->taps; s++)
-        OP(depthwise_columns)(a, a->slabs, a->columns + v, s, acc, 1, 1, KR, 4, EDGE);
+        OP(depthwise_columns)(a, a->slabs, a->columns + v, s, acc, 1, 1, KR, 4, EDGE,
+                              NULL);
 }
 
 GC_INLINE void OP(depthwise_up_body)(const gc_depthwise_up *up, const int KR) {
