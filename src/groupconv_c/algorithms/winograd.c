@@ -13,8 +13,10 @@
 #include "winograd.h"
 
 enum {
-    products_bytes = 960 * 1024, /* transformed input of a box: most of the second-level cache */
-    k_slab = 16,             /* output channels whose products wait for their inverse transform */
+    input_bytes = 1100 * 1024, /* of a box, transformed */
+    products_bytes = 512 *
+        1024,    /* that wait for their inverse transform: the input is read once for them */
+    k_slab = 16, /* output channels of a unit */
     slab_bytes = 640 * 1024, /* their transformed weights, where a call transforms them itself */
     few_boxes = 4,           /* of a call, so that it had better transform them again for each */
 };
@@ -77,7 +79,7 @@ static void choose_box(const gc_plan *plan, gc_winograd *s) {
     for (ptrdiff_t boxes = 1; boxes <= high; boxes++) {
         const ptrdiff_t rows = gc_ceil_div(high, boxes);
         const ptrdiff_t vectors = gc_ceil_div(rows * wide, lanes);
-        if (vectors * per_vector > products_bytes && rows > 1) continue;
+        if (vectors * per_vector > input_bytes && rows > 1) continue;
         /* each box packs a row more than it has and reads the weights again */
         const ptrdiff_t cost = gc_ceil_div(high, rows) * (8 * vectors + 2);
         if (best_cost == 0 || cost < best_cost) {
@@ -171,8 +173,13 @@ static gc_status create_kind(gc_plan *plan, int which) {
                 gc_planes_tap(&s->planes, s->axes, none, &s->axes[1].passes[0].taps[i],
                               &s->axes[2].passes[0].taps[j]);
     s->kslabs = gc_ceil_div(p->out_per_group, slab_channels(plan, s));
+    plan->prepares_in_work = !p->weights_ahead && p->batch * s->boxes <= few_boxes;
     s->in_step = off_set(p->in_per_group * s->tile_vectors * lanes);
-    s->out_step = off_set(gc_ceil_div(p->out_per_group, s->kslabs) * s->tile_vectors * lanes);
+    const ptrdiff_t slab = gc_ceil_div(p->out_per_group, s->kslabs), window = s->kind.window;
+    const ptrdiff_t products = window * window * slab * s->tile_vectors * lanes;
+    s->joined = gc_max(1, gc_min(products_bytes / (products * (ptrdiff_t)plan->kernels->real_size),
+                                 plan->prepares_in_work ? 1 : s->kslabs));
+    s->out_step = off_set(s->joined * slab * s->tile_vectors * lanes);
     s->out_row = s->tile_vectors * lanes * s->kind.outputs;
     s->kb = gc_choose_kb(plan->kernels, gc_ceil_div(p->out_per_group, s->kslabs), s->tile_vectors,
                          &s->cycles_per_channel_pair);
@@ -185,7 +192,6 @@ static gc_status create_kind(gc_plan *plan, int which) {
     gc_weights_convert(&s->raw);
     s->group = panel_of(s, p, p->out_per_group);
     s->slab = panel_of(s, p, gc_ceil_div(p->out_per_group, s->kslabs));
-    plan->prepares_in_work = !p->weights_ahead && p->batch * s->boxes <= few_boxes;
     plan->units = p->batch * p->groups * s->boxes * s->kslabs;
     if (p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     const gc_winograd_sizes z = gc_winograd_scratch(plan, s);

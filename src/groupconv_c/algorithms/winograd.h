@@ -29,6 +29,7 @@ typedef struct gc_winograd {
     ptrdiff_t *taps; /* one per input channel, for the products */
     gc_weights raw;
     ptrdiff_t kslabs, in_step, out_step, out_row;
+    ptrdiff_t joined;        /* slabs that are multiplied together, at most */
     gc_winograd_panel group; /* as prepared */
     gc_winograd_panel slab;  /* as transformed by a call for a slab of its own */
     int kb;

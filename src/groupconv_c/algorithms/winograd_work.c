@@ -109,8 +109,9 @@ static void multiply(const box *b, const slab *t) {
         for (ptrdiff_t i = 0, kb; i < t->count; i += kb) {
             kb = gc_even_tile(t->count, i, s->kb);
             sum.weight = t->weights + e * t->step + i * p->in_per_group * size;
-            if (e + 1 < window) /* the next element's rows are short: fetched ahead by hand */
-                gc_prefetch((const char *)sum.weight + t->step, kb * p->in_per_group * size);
+            const char *next = (const char *)sum.weight + kb * p->in_per_group * size;
+            if (i + kb >= t->count) next = t->weights + (e + 1) * t->step;
+            if (e + 1 < window || i + kb < t->count) gc_prefetch(next, kb * p->in_per_group * size);
             for (ptrdiff_t v = 0, vb; v < vectors; v += vb) {
                 vb = gc_even_tile(vectors, v, plan->kernels->max_vb[kb - 1]);
                 sum.plane = b->in + (e * s->in_step + v * lanes) * size;
@@ -229,8 +230,9 @@ void gc_winograd_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff
     bind(&b, plan, scratch);
     gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, b.planes);
     ptrdiff_t ready = -1;
-    for (ptrdiff_t unit = first; unit < last; unit++) {
+    for (ptrdiff_t unit = first, n; unit < last; unit += n) {
         const ptrdiff_t i = unit % s->kslabs, place = unit / s->kslabs;
+        n = gc_min(gc_min(s->joined, s->kslabs - i), last - unit);
         if (place != ready) {
             const int again = ready >= 0 && ready % s->boxes == place % s->boxes;
             b.origin = place % s->boxes * s->planes.extent[1];
@@ -241,7 +243,7 @@ void gc_winograd_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff
             ready = place;
         }
         const ptrdiff_t k = gc_cut(p->out_per_group, s->kslabs, i);
-        const slab t = slab_of(&b, k, gc_cut(p->out_per_group, s->kslabs, i + 1) - k);
+        const slab t = slab_of(&b, k, gc_cut(p->out_per_group, s->kslabs, i + n) - k);
         run_slab(&b, &t);
     }
 }

@@ -137,8 +137,7 @@ DEPTHWISE_ROWS_KERNELS(rows_, 2, 8)
 GC_INLINE void OP(depthwise_up_columns)(const gc_depthwise_rows *a, ptrdiff_t v, V *acc,
                                         const int KR, const int EDGE) {
     for (int s = 0; s < a->taps; s++)
-        OP(depthwise_columns)(a, a->slabs, a->columns + v, s, acc, 1, 1, KR, 4, EDGE,
-                              NULL);
+        OP(depthwise_columns)(a, a->slabs, a->columns + v, s, acc, 1, 1, KR, 4, EDGE, NULL);
 }
 
 GC_INLINE void OP(depthwise_up_body)(const gc_depthwise_up *up, const int KR) {
