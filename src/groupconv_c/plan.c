@@ -149,6 +149,29 @@ size_t gc_plan_workspace_size(const gc_plan *plan, int threads) {
            each * (size_t)gc_plan_threads(plan, threads);
 }
 
+ptrdiff_t gc_even_pieces(const gc_plan *plan, ptrdiff_t others, ptrdiff_t total, ptrdiff_t least) {
+    static const ptrdiff_t teams[] = {8, 16, 64};
+    const double even = 1.1;
+    const gc_problem *p = &plan->problem;
+    if (gc_problem_macs(p) <= (double)(p->batch * GC_MANY_MACS) || others < 1) return least;
+    double best = 0;
+    ptrdiff_t pieces = least;
+    for (ptrdiff_t n = gc_max(least, 1); n <= total; n++) {
+        double worst = 1; /* largest over mean work of a thread */
+        for (int i = 0; i < 3; i++) {
+            const ptrdiff_t largest = gc_ceil_div(others * n, teams[i]) * gc_ceil_div(total, n);
+            const double mean = (double)(others * total) / (double)teams[i];
+            if ((double)largest > worst * mean) worst = (double)largest / mean;
+        }
+        if (best == 0 || worst < best) {
+            best = worst;
+            pieces = n;
+        }
+        if (worst <= even) break;
+    }
+    return pieces;
+}
+
 double gc_plan_balance(const gc_plan *plan, int threads) {
     const ptrdiff_t team = gc_max(gc_min(threads, plan->units), 1);
     double total = 0, largest = 0;

@@ -88,6 +88,10 @@ void gc_parallel(int threads, ptrdiff_t units, gc_range_fn *work, void *context)
  * have so many. */
 enum { GC_WANTED_UNITS = 128, GC_MANY_MACS = 16000000 };
 
+/* The fewest pieces of `total` things, at least `least`, of which `others` times as many share out evenly on 8,
+ * 16 and 64 threads; `least` for a plan that need not. */
+ptrdiff_t gc_even_pieces(const gc_plan *plan, ptrdiff_t others, ptrdiff_t total, ptrdiff_t least);
+
 static inline ptrdiff_t gc_min(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 static inline ptrdiff_t gc_max(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
 static inline ptrdiff_t gc_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }

@@ -15,11 +15,12 @@
 #include "geometry.h"
 #include "weights.h"
 
-enum { box_bytes = 384 * 1024, wanted_units = 4 };
+enum { box_bytes = 384 * 1024 };
 
 typedef struct tiles {
     gc_channel_lanes_state common;
     int in_place, plain;         /* reads the caller's array; the microkernel stores results */
+    int by_runs;                 /* boxes are some runs, not whole rows */
     gc_axis axes[3];             /* sizes and padding mode only */
     ptrdiff_t out[3];            /* positions, flattened where memory allows */
     ptrdiff_t in_row, in_column; /* bytes between positions of a depth, in place */
@@ -89,18 +90,22 @@ static void lay_out(const gc_plan *plan, tiles *s) {
     s->row = s->columns * s->pitch;
 }
 
-/* Boxes of whole rows when packed, of runs in place: cached, and enough of them to share out. */
+static ptrdiff_t cuts_of(const tiles *s) {
+    return gc_max(s->by_runs ? s->out[1] * s->runs : s->out[1], 1);
+}
+
+/* Boxes of whole rows, or of runs: cached, and enough of them to share out. */
 static void choose_boxes(const gc_plan *plan, tiles *s) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    const ptrdiff_t cuts = gc_max(s->in_place ? s->out[1] * s->runs : s->out[1], 1);
+    s->by_runs = s->in_place || s->out[1] == 1; /* a row is packed whole, once for its boxes */
+    const ptrdiff_t cuts = cuts_of(s);
     const ptrdiff_t bytes = s->in_place ? cuts * s->g * p->in_per_group * size
-                                        : p->kernel[0] * reach(p, 1, cuts) * s->row * size;
-    const ptrdiff_t others = gc_max(p->groups * p->out_size[0] * s->blocks, 1);
-    const ptrdiff_t boxes =
-        gc_max(gc_ceil_div(bytes, box_bytes), gc_ceil_div(wanted_units, others));
-    s->boxes = gc_min(boxes, cuts);
-    s->rows = gc_ceil_div(cuts, s->boxes);
+                                        : p->kernel[0] * reach(p, 1, s->out[1]) * s->row * size;
+    const ptrdiff_t least = s->by_runs && !s->in_place ? 1 : gc_ceil_div(bytes, box_bytes);
+    s->boxes =
+        gc_even_pieces(plan, p->groups * p->out_size[0] * s->blocks, cuts, gc_min(least, cuts));
+    s->rows = s->by_runs ? 1 : gc_ceil_div(cuts, s->boxes);
     s->slice = reach(p, 1, s->rows) * s->row;
 }
 
@@ -413,8 +418,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const tiles *s = plan->state;
-    const ptrdiff_t per = s->in_place ? 1 : s->runs;
-    const ptrdiff_t cuts = s->in_place ? s->out[1] * s->runs : s->out[1];
+    const ptrdiff_t per = s->by_runs ? 1 : s->runs, cuts = cuts_of(s);
     box b = {.run = run, .s = s, .packed = scratch};
     b.tile = b.packed + packed_bytes(plan, s);
     ptrdiff_t packed = -1;
@@ -425,8 +429,9 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         b.depth = slice % s->out[0];
         b.g = slice / s->out[0] % p->groups;
         b.n = slice / s->out[0] / p->groups;
-        if (!s->in_place && packed != place) pack_box(&b);
-        packed = place;
+        const ptrdiff_t source = s->by_runs ? slice : place;
+        if (!s->in_place && packed != source) pack_box(&b);
+        packed = source;
         run_block(&b, unit % s->blocks);
     }
 }
@@ -434,7 +439,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
 static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
     const tiles *s = plan->state;
     const ptrdiff_t i = unit / s->blocks % s->boxes;
-    const ptrdiff_t cuts = s->in_place ? s->out[1] * s->runs : s->out[1];
+    const ptrdiff_t cuts = cuts_of(s);
     return (double)(block_vectors(s, unit % s->blocks) *
                     (gc_cut(cuts, s->boxes, i + 1) - gc_cut(cuts, s->boxes, i)));
 }

@@ -15,10 +15,9 @@
 
 enum {
     panel_bytes = 192 * 1024,   /* of a panel, in the second-level cache */
-    large_bytes = 384 * 1024,   /* ... where the weights do not stay there beside it */
+    large_bytes = 900 * 1024,   /* ... where the weights do not stay there beside it */
     weights_bytes = 768 * 1024, /* of weights that do */
-    k_slab = 64,                /* output channels that share one copy of a panel, at least */
-    least_slab = 8,             /* ... where there would be too few units for many cores */
+    k_slab = 64,                /* output channels of a unit, but for many cores */
 };
 
 typedef struct pointwise {
@@ -103,10 +102,8 @@ static gc_status create(gc_plan *plan) {
     s->kb =
         gc_choose_kb(kernels, p->out_per_group, gc_ceil_div(s->positions, kernels->lanes), &cycles);
     choose_panel(plan, s);
-    s->kslabs = gc_max(1, p->out_per_group / k_slab);
-    if (gc_problem_macs(p) > (double)(p->batch * GC_MANY_MACS))
-        s->kslabs = gc_max(s->kslabs, gc_min(gc_ceil_div(GC_WANTED_UNITS, p->groups * s->panels),
-                                             p->out_per_group / least_slab));
+    s->kslabs = gc_even_pieces(plan, p->groups * s->panels, p->out_per_group,
+                               gc_max(1, p->out_per_group / k_slab));
     s->clamp = gc_activation_clamp(p->activation, &s->low, &s->high);
     s->stored = s->clamp && gc_output_is_rows(plan) && gc_residual_is_rows(plan);
     gc_weights_create(&s->weights, plan);
@@ -280,15 +277,16 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
     ptrdiff_t copied = -1;
     place at = {0};
     fetch next = {0};
-    for (ptrdiff_t unit = first; unit < last; unit++) {
+    for (ptrdiff_t unit = first, slabs; unit < last; unit += slabs) {
         const ptrdiff_t slab = unit % s->kslabs, index = unit / s->kslabs;
+        slabs = gc_min(s->kslabs - slab, last - unit);
         if (index != copied) {
             at = place_of(plan, index);
             copy_panel(run, &at, scratch);
             next = fetch_of(run, index + 1, end_place);
         }
         copied = index;
-        const ptrdiff_t end = gc_cut(p->out_per_group, s->kslabs, slab + 1);
+        const ptrdiff_t end = gc_cut(p->out_per_group, s->kslabs, slab + slabs);
         ptrdiff_t k = gc_cut(p->out_per_group, s->kslabs, slab);
         while (k < end) {
             const int kb = gc_even_tile(end, k, s->kb);
@@ -304,6 +302,14 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
     gc_weights_prepare(&s->weights, plan, weight, prepared, first, last);
 }
 
+static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
+    const pointwise *s = plan->state;
+    const ptrdiff_t k = plan->problem.out_per_group, slab = unit % s->kslabs;
+    const ptrdiff_t first = unit / s->kslabs % s->panels * s->panel;
+    return (double)(gc_min(s->panel, s->positions - first) *
+                    (gc_cut(k, s->kslabs, slab + 1) - gc_cut(k, s->kslabs, slab)));
+}
+
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const pointwise *s = plan->state;
     snprintf(text, size, "up to %d output channels x %td positions; panels of %td positions", s->kb,
@@ -317,5 +323,6 @@ const gc_algorithm gc_pointwise = {
     .destroy = destroy,
     .prepare = prepare,
     .work = work,
+    .unit_cost = unit_cost,
     .describe = describe,
 };

@@ -125,6 +125,25 @@ static ptrdiff_t slab_channels(const gc_plan *plan, const gc_winograd *s) {
     return channels;
 }
 
+/* Units are slabs of few channels, that share out evenly; a thread joins those that follow each other. The
+ * most channels that are multiplied together. Predictions do not know whether the call transforms weights. */
+static ptrdiff_t join_slabs(gc_plan *plan, gc_winograd *s) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t products = s->kind.window * s->kind.window * s->tile_vectors *
+                               plan->kernels->lanes * (ptrdiff_t)plan->kernels->real_size;
+    plan->prepares_in_work = !p->weights_ahead && p->batch * s->boxes <= few_boxes;
+    const ptrdiff_t late = slab_channels(plan, s),
+                    fit =
+                        gc_min(gc_max(products_bytes / products / 8 * 8, k_slab), p->out_per_group);
+    s->kslabs = gc_even_pieces(plan, p->groups * s->boxes, p->out_per_group,
+                               gc_ceil_div(p->out_per_group, k_slab));
+    const ptrdiff_t slab = gc_ceil_div(p->out_per_group, s->kslabs);
+    s->joined = gc_max((plan->prepares_in_work ? gc_min(late, fit) : fit) / slab, 1);
+    s->kb = gc_choose_kb(plan->kernels, fit, s->tile_vectors, &s->cycles_per_channel_pair);
+    s->cycles_per_channel_pair *= (double)p->out_per_group / (double)fit;
+    return gc_min(s->joined * slab, p->out_per_group);
+}
+
 static double predict(const gc_plan *plan, const gc_winograd *s) {
     const gc_problem *p = &plan->problem;
     const double window = s->kind.window * s->kind.window, v = (double)s->tile_vectors;
@@ -172,18 +191,10 @@ static gc_status create_kind(gc_plan *plan, int which) {
             s->offsets[i * s->kind.window + j] =
                 gc_planes_tap(&s->planes, s->axes, none, &s->axes[1].passes[0].taps[i],
                               &s->axes[2].passes[0].taps[j]);
-    s->kslabs = gc_ceil_div(p->out_per_group, slab_channels(plan, s));
-    plan->prepares_in_work = !p->weights_ahead && p->batch * s->boxes <= few_boxes;
+    const ptrdiff_t wide = join_slabs(plan, s);
     s->in_step = off_set(p->in_per_group * s->tile_vectors * lanes);
-    const ptrdiff_t slab = gc_ceil_div(p->out_per_group, s->kslabs), window = s->kind.window;
-    const ptrdiff_t products = window * window * slab * s->tile_vectors * lanes;
-    s->joined = gc_max(1, gc_min(products_bytes / (products * (ptrdiff_t)plan->kernels->real_size),
-                                 plan->prepares_in_work ? 1 : s->kslabs));
-    s->out_step = off_set(s->joined * slab * s->tile_vectors * lanes);
+    s->out_step = off_set(wide * s->tile_vectors * lanes);
     s->out_row = s->tile_vectors * lanes * s->kind.outputs;
-    s->kb = gc_choose_kb(plan->kernels, gc_ceil_div(p->out_per_group, s->kslabs), s->tile_vectors,
-                         &s->cycles_per_channel_pair);
-    s->cycles_per_channel_pair *= (double)s->kslabs;
     s->taps = malloc((size_t)p->in_per_group * sizeof *s->taps);
     if (s->taps == NULL) return GC_ERROR_MEMORY;
     for (ptrdiff_t c = 0; c < p->in_per_group; c++)
@@ -191,7 +202,7 @@ static gc_status create_kind(gc_plan *plan, int which) {
     gc_weights_create(&s->raw, plan);
     gc_weights_convert(&s->raw);
     s->group = panel_of(s, p, p->out_per_group);
-    s->slab = panel_of(s, p, gc_ceil_div(p->out_per_group, s->kslabs));
+    s->slab = panel_of(s, p, wide);
     plan->units = p->batch * p->groups * s->boxes * s->kslabs;
     if (p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     const gc_winograd_sizes z = gc_winograd_scratch(plan, s);
@@ -236,6 +247,14 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
     }
 }
 
+static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
+    const gc_winograd *s = plan->state;
+    const ptrdiff_t k = plan->problem.out_per_group, i = unit % s->kslabs;
+    const ptrdiff_t rows = s->planes.extent[1], first = unit / s->kslabs % s->boxes * rows;
+    return (double)(gc_min(rows, s->tiles_high - first) *
+                    (gc_cut(k, s->kslabs, i + 1) - gc_cut(k, s->kslabs, i)));
+}
+
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const gc_winograd *s = plan->state;
     snprintf(text, size,
@@ -255,6 +274,7 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
         .destroy = destroy,                                                                  \
         .prepare = prepare,                                                                  \
         .work = gc_winograd_work,                                                            \
+        .unit_cost = unit_cost,                                                              \
         .describe = describe,                                                                \
     }
 
