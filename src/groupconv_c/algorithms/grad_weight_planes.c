@@ -140,12 +140,20 @@ static gc_status create(gc_plan *plan) {
     return GC_OK;
 }
 
+/* Memory that is packed next, to be fetched while products are summed: inputs, then gradients. */
+typedef struct ahead {
+    const char *next[2];
+    ptrdiff_t left[2];
+    ptrdiff_t rate; /* bytes with each vector of a dot product */
+} ahead;
+
 /* The piece of the gradient that a unit sums up. */
 typedef struct piece {
     const gc_run *run;
     const grad_weight *s;
     char *x, *g, *sums;
     ptrdiff_t group, k0, k1, c0, c1, chunk;
+    int more; /* the next unit is the same piece of the next group */
 } piece;
 
 static ptrdiff_t taps_of(const piece *u) { return (u->c1 - u->c0) * u->s->per_channel; }
@@ -204,7 +212,43 @@ static void clear_slot(const piece *u, ptrdiff_t slot) {
         memset(u->g + (k * channel_size(u->s)) * size + slot * bytes, 0, (size_t)bytes);
 }
 
-static void add_products(const piece *u) {
+/* What the dot products of one image read of the next one; nothing where several are joined or one is cut. */
+static ahead ahead_of(const piece *u, ptrdiff_t n) {
+    const gc_plan *plan = u->run->plan;
+    const gc_problem *p = &plan->problem;
+    const grad_weight *s = u->s;
+    const ptrdiff_t *in = p->input_strides, *out = p->weight_strides, size = plan->storage_size;
+    const ptrdiff_t in_plane = p->in_size[0] * p->in_size[1] * p->in_size[2] * size;
+    const ptrdiff_t out_plane = p->out_size[0] * p->out_size[1] * p->out_size[2] * size;
+    if (s->images > 1 || s->boxes[0] * s->boxes[1] * s->boxes[2] > 1 || in[4] != size ||
+        out[4] != size || (p->in_per_group > 1 && in[1] != in_plane) ||
+        (p->out_per_group > 1 && out[1] != out_plane))
+        return (ahead){0};
+    const ptrdiff_t channels = u->k1 - u->k0, taps = taps_of(u);
+    const ptrdiff_t passes = gc_ceil_div(channels, s->kb) *
+                             gc_ceil_div(taps, plan->kernels->max_tb[s->kb - 1]);
+    ahead a = {
+        .next = {(const char *)u->run->arrays->input + n * in[0] +
+                     (u->group * p->in_per_group + u->c0) * in[1],
+                 (const char *)u->run->arrays->weight + n * out[0] +
+                     (u->group * p->out_per_group + u->k0) * out[1]},
+        .left = {(u->c1 - u->c0) * in_plane, channels * out_plane},
+    };
+    a.rate = gc_ceil_div(a.left[0] + a.left[1],
+                         gc_max(s->flat / plan->kernels->lanes, 1) * passes);
+    a.rate = gc_max(a.rate, 32); /* at once rather than the same line again and again */
+    return a;
+}
+
+static void fetch_on(ahead *a, gc_tap_dot *dot) {
+    const int i = a->left[0] <= 0;
+    dot->fetch = a->next[i];
+    dot->fetch_bytes = a->left[i] > 0 ? a->rate : 0;
+    a->next[i] += dot->vectors * a->rate;
+    a->left[i] -= dot->vectors * a->rate;
+}
+
+static void add_products(const piece *u, ahead next) {
     const gc_kernels *kernels = u->run->plan->kernels;
     const grad_weight *s = u->s;
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
@@ -222,6 +266,7 @@ static void add_products(const piece *u) {
                 tb = gc_ceil_div(taps - t, gc_ceil_div(taps - t, kernels->max_tb[kb - 1]));
                 dot.taps = s->taps + t;
                 dot.sums = u->sums + (k * taps + t) * size;
+                fetch_on(&next, &dot);
                 kernels->tap_dot[kb - 1][tb - 1](&dot);
             }
         }
@@ -236,6 +281,8 @@ static void sum_piece(const piece *u) {
     const ptrdiff_t first = gc_cut(steps, s->chunks, u->chunk),
                     last = gc_cut(steps, s->chunks, u->chunk + 1);
     const ptrdiff_t boxes = s->boxes[0] * s->boxes[1] * s->boxes[2];
+    piece then = *u;
+    then.group++;
     memset(u->sums, 0, (size_t)((u->k1 - u->k0) * taps_of(u) * size));
     if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) return;
     for (ptrdiff_t step = first; step < last; step++) {
@@ -252,7 +299,9 @@ static void sum_piece(const piece *u) {
                     clear_slot(u, slot);
                 }
             }
-            add_products(u);
+            add_products(u, step + 1 < last ? ahead_of(u, step + 1)
+                            : u->more       ? ahead_of(&then, 0)
+                                            : (ahead){0});
         }
     }
 }
@@ -278,6 +327,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         u.k1 = gc_cut(p->out_per_group, s->kslabs, k + 1);
         u.c0 = gc_cut(p->in_per_group, s->cslabs, c);
         u.c1 = gc_cut(p->in_per_group, s->cslabs, c + 1);
+        u.more = unit + 1 < last && s->chunks * s->kslabs * s->cslabs == 1;
         sum_piece(&u);
         gc_weight_sums_put(run, s->chunks,
                            &(gc_weight_part){u.group, u.k0, u.k1, u.c0, u.c1, u.chunk}, u.sums);

@@ -181,6 +181,8 @@ typedef struct gc_tap_dot {
     ptrdiff_t vectors;
     void *sums;
     ptrdiff_t sums_k;
+    const char *fetch; /* memory that is read next, so many bytes with each vector */
+    ptrdiff_t fetch_bytes;
 } gc_tap_dot;
 
 typedef void gc_tap_dot_fn(const gc_tap_dot *);

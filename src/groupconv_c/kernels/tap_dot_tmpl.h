@@ -10,9 +10,12 @@ GC_INLINE void OP(tap_dot_body)(const int KB, const int TB, const gc_tap_dot *a)
     GC_UNROLL(8)
     for (int t = 0; t < TB; t++) x[t] = (const real *)a->plane + a->taps[t];
     const real *g = a->grad;
-    const ptrdiff_t grad_k = a->grad_k;
+    const ptrdiff_t grad_k = a->grad_k, fetch_bytes = a->fetch_bytes;
+    const char *fetch = a->fetch;
     for (ptrdiff_t v = 0; v < a->vectors; v++) {
         const M m = OP(mask)(a->bits[v]);
+        gc_fetch(fetch, fetch_bytes);
+        fetch += fetch_bytes;
         V gk[GC_MAX_DOT_KB];
         GC_UNROLL(4)
         for (int k = 0; k < KB; k++) gk[k] = OP(load_mask)(g + k * grad_k + v * LANES, m);
