@@ -22,6 +22,7 @@ typedef struct upsampling {
     gc_columns *columns[2]; /* of even and odd output columns */
     uint32_t *bits;
     ptrdiff_t ncolumns, bands;
+    ptrdiff_t fetched; /* bytes of the next channel with each vector of columns */
     int activate; /* after the microkernel, which clamps only */
     double low, high;
 } upsampling;
@@ -107,6 +108,9 @@ static gc_status create(gc_plan *plan) {
     if (create_columns(plan, s) != GC_OK) return GC_ERROR_MEMORY;
     const ptrdiff_t rows = s->axes[1].count, band = band_outputs / (2 * gc_max(p->out_size[2], 1));
     s->bands = gc_max(rows / gc_max(band, 2 * tile_rows), 1);
+    const ptrdiff_t bytes = p->in_size[1] * p->in_size[2] * plan->storage_size;
+    if (s->bands == 1 && p->out_per_group == 1)
+        s->fetched = bytes / (2 * gc_ceil_div(rows, tile_rows) * s->ncolumns) + 1;
     plan->units = p->batch * p->groups * p->out_per_group * s->bands;
     plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
     plan->prepare_units = p->groups * p->out_per_group;
@@ -148,6 +152,7 @@ static void run_tile(const gc_run *run, const channel *at, gc_depthwise_up *a, i
     }
     a->even.edge = slab.first > 0 || slab.last < reads;
     a->even.nrows = (int)nrows;
+    a->next = at->out + (parity ? row + 2 * tile_rows - 1 : row + 1) * p->output_strides[3];
     a->even.out = at->out + row * p->output_strides[3];
     a->even.residual = at->residual ? at->residual + row * p->residual_strides[3] : NULL;
     plan->kernels->depthwise_up[h->ntaps - 1](a);
@@ -206,8 +211,10 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
             .out = (char *)run->arrays->output + n * o[0] + k * o[1],
         };
         a.even.init = (const char *)run->bias + k * size;
+        a.even.fetch = at.in + i[1]; /* the next channel */
+        a.even.fetch_bytes = s->fetched;
         for (ptrdiff_t row = begin; row < end; row += tile_rows)
-            for (int parity = 0; parity < 2; parity++) {
+            for (int parity = 0; parity < 2; parity++, a.even.fetch += s->fetched * s->ncolumns) {
                 const ptrdiff_t count = s->axes[1].passes[parity].count;
                 const ptrdiff_t nrows = gc_min(gc_min(end, count) - row, tile_rows);
                 if (nrows > 0) run_tile(run, &at, &a, parity, row, nrows);

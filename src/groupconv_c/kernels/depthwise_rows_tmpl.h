@@ -147,6 +147,11 @@ GC_INLINE void OP(depthwise_up_body)(const gc_depthwise_up *up, const int KR) {
     for (ptrdiff_t v = 0; v < a->ncolumns; v++) {
         const gc_columns *columns = a->columns + v;
         V even[4] = {init, init, init, init}, odd[4] = {init, init, init, init};
+        gc_fetch(a->fetch + v * a->fetch_bytes, a->fetch_bytes);
+        GC_UNROLL(4)
+        for (int j = 0; j < 4; j++) /* two vectors of each row */
+            gc_fetch((const char *)((const real *)up->next + j * a->out_row + 2 * columns->column),
+                     2 * (ptrdiff_t)sizeof(V));
         if (a->edge) {
             OP(depthwise_up_columns)(a, v, even, KR, 2);
             OP(depthwise_up_columns)(&up->odd, v, odd, KR, 2);

@@ -160,9 +160,10 @@ enum { GC_DEPTHWISE_UP_ROWS = 4 };
  * input rows each. even and odd are those of the output columns, each a depthwise_rows of stride 1 over its
  * own part of the kernel; of odd, only what belongs to the input and the weights counts. Output column
  * 2*(columns.column + q) comes from lane q of even, the next one from odd. Of the two vectors columns.stored
- * lanes are results. */
+ * lanes are results. even.fetch is read next. */
 typedef struct gc_depthwise_up {
     gc_depthwise_rows even, odd;
+    void *next; /* the output rows that are written next, as far apart */
 } gc_depthwise_up;
 
 typedef void gc_depthwise_up_fn(const gc_depthwise_up *);
