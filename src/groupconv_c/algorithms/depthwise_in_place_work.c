@@ -2,7 +2,10 @@
  * is fetched. */
 #include "depthwise_in_place.h"
 
-enum { most_fetched = 64 * 1024 };
+enum {
+    most_fetched = 64 * 1024,
+    least_fetched_out = 8 * 1024, /* hardware foresees what is written to smaller channels */
+};
 
 /* A unit. Channels can be tiny, so places count up and nothing is divided. */
 typedef struct cursor {
@@ -170,6 +173,8 @@ static void work_channels(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         const ptrdiff_t end = gc_min(last, first + groups - at.g); /* of the image */
         bind_rolling(run, &at, s->classes, &a);
         a.fetch_bytes = fetch / s->ncolumns + 1;
+        const ptrdiff_t written = plan->problem.out_size[1] * plan->problem.output_strides[3];
+        a.fetch_out_bytes = written >= least_fetched_out ? written / s->ncolumns + 1 : 0;
         for (; first < end; first++, at.g++) {
             char *const out = a.out;
             const int pair = s->narrow && first + 1 < end;
@@ -184,6 +189,7 @@ static void work_channels(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
             } else {
                 a.fetch =
                     first + 1 < end ? (const char *)a.in + plan->problem.input_strides[1] : a.in;
+                a.fetch_out = first + 1 < end ? out + plan->problem.output_strides[1] : out;
                 plan->kernels->rolling3x3(&a);
             }
             if (s->activate) activate(run, &at, out);

@@ -23,7 +23,7 @@ typedef struct upsampling {
     uint32_t *bits;
     ptrdiff_t ncolumns, bands;
     ptrdiff_t fetched; /* bytes of the next channel with each vector of columns */
-    int activate; /* after the microkernel, which clamps only */
+    int activate;      /* after the microkernel, which clamps only */
     double low, high;
 } upsampling;
 

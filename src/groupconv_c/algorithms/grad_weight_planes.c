@@ -225,8 +225,8 @@ static ahead ahead_of(const piece *u, ptrdiff_t n) {
         (p->out_per_group > 1 && out[1] != out_plane))
         return (ahead){0};
     const ptrdiff_t channels = u->k1 - u->k0, taps = taps_of(u);
-    const ptrdiff_t passes = gc_ceil_div(channels, s->kb) *
-                             gc_ceil_div(taps, plan->kernels->max_tb[s->kb - 1]);
+    const ptrdiff_t passes =
+        gc_ceil_div(channels, s->kb) * gc_ceil_div(taps, plan->kernels->max_tb[s->kb - 1]);
     ahead a = {
         .next = {(const char *)u->run->arrays->input + n * in[0] +
                      (u->group * p->in_per_group + u->c0) * in[1],
@@ -234,8 +234,7 @@ static ahead ahead_of(const piece *u, ptrdiff_t n) {
                      (u->group * p->out_per_group + u->k0) * out[1]},
         .left = {(u->c1 - u->c0) * in_plane, channels * out_plane},
     };
-    a.rate = gc_ceil_div(a.left[0] + a.left[1],
-                         gc_max(s->flat / plan->kernels->lanes, 1) * passes);
+    a.rate = gc_ceil_div(a.left[0] + a.left[1], gc_max(s->flat / plan->kernels->lanes, 1) * passes);
     a.rate = gc_max(a.rate, 32); /* at once rather than the same line again and again */
     return a;
 }

@@ -302,10 +302,12 @@ static void OP(rolling3x3)(const gc_rolling *a) {
     }
     const V bias = OP(set1)(*(const real *)a->init);
     const gc_columns *const end = a->columns + a->ncolumns;
-    const char *fetch = a->fetch;
+    const char *fetch = a->fetch, *fetch_out = a->fetch_out;
     for (const gc_columns *columns = a->columns; columns < end; columns++) {
         gc_fetch(fetch, a->fetch_bytes);
+        gc_fetch(fetch_out, a->fetch_out_bytes);
         fetch += a->fetch_bytes;
+        fetch_out += a->fetch_out_bytes;
         const int more = a->clamp || a->residual;
         if (columns->stored < LANES)
             OP(rolling_columns)(a, columns, w, zero, bias, 2, 1);

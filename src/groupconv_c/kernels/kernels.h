@@ -113,6 +113,8 @@ typedef struct gc_rolling {
     const gc_columns *columns;
     const char *fetch; /* memory that is read next, so many bytes with each vector of columns */
     ptrdiff_t fetch_bytes;
+    const char *fetch_out; /* memory that is written next */
+    ptrdiff_t fetch_out_bytes;
     int clamp;
     double low, high;
 } gc_rolling;
