@@ -203,6 +203,38 @@ int problem_line(int index, gc_problem *p) {
     return 1;
 }
 
+int problem_spread(int index, gc_problem *p) {
+    static const ptrdiff_t widths[] = {1, 2, 3, 5, 8, 9, 15, 16, 17, 32, 33, 47, 65, 100};
+    static const struct {
+        ptrdiff_t stride, kernel;
+    } kinds[] = {{2, 2}, {2, 4}, {3, 3}, {3, 6}, {4, 4}, {2, 8}, {5, 5}, {8, 8}, {4, 16}, {3, 4}};
+    enum { nwidths = sizeof widths / sizeof *widths, nkinds = sizeof kinds / sizeof *kinds };
+    if (index >= nwidths * nkinds * 2) return 0;
+    const ptrdiff_t n = widths[index % nwidths], stride = kinds[index / nwidths % nkinds].stride;
+    const ptrdiff_t taps = kinds[index / nwidths % nkinds].kernel;
+    const ptrdiff_t before = (ptrdiff_t[]){0, taps / 2, taps, taps + 3}[index % 4];
+    *p = (gc_problem){
+        .op = GC_CONV_TRANSPOSE,
+        .dtype = index / nwidths / nkinds ? GC_F64 : GC_F32,
+        .ndim = 1,
+        .batch = 2,
+        .groups = 1 + index % 3,
+        .in_per_group = 1,
+        .out_per_group = 1 + index % 2,
+        .in_size = {n},
+        .kernel = {taps},
+        .stride = {stride},
+        .dilation = {1},
+        .pad_before = {before},
+        .has_residual = index % 5 == 0,
+        .activation = (gc_activation)(index % (GC_GELU + 1)),
+    };
+    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    const ptrdiff_t out = (n - 1) * stride + taps - before - index % 3 + index % (int)stride;
+    p->out_size[0] = out > 0 ? out : 1;
+    return 1;
+}
+
 int problem_larger(int index, gc_problem *p) {
 #define SQUARE(n) \
     {             \

@@ -18,6 +18,9 @@ int problem_depthwise(int index, gc_problem *p);
  * behind the last. */
 int problem_line(int index, gc_problem *p);
 
+/* Depthwise transposed problems of one dimension with a stride: 0 when `index` is behind the last. */
+int problem_spread(int index, gc_problem *p);
+
 /* Problems with enough work for several threads: 0 when `index` is behind the last. */
 int problem_larger(int index, gc_problem *p);
 

@@ -8,6 +8,7 @@ extern const gc_algorithm gc_channel_lanes;
 extern const gc_algorithm gc_depthwise_in_place;
 extern const gc_algorithm gc_depthwise_line;
 extern const gc_algorithm gc_depthwise_packed;
+extern const gc_algorithm gc_depthwise_spread;
 extern const gc_algorithm gc_depthwise_transposed;
 extern const gc_algorithm gc_direct;
 extern const gc_algorithm gc_grad_weight_lanes;

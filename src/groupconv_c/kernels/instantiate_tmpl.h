@@ -10,6 +10,7 @@
 #include "finish_tmpl.h"
 #include "depthwise_packed_tmpl.h"
 #include "depthwise_rows_tmpl.h"
+#include "depthwise_spread_tmpl.h"
 #include "tap_dot_tmpl.h"
 #include "lane_dot_tmpl.h"
 #include "winograd_tmpl.h"
@@ -31,6 +32,7 @@ static const gc_kernels OP(table) = {
     .zip = OP(zip),
     .finish = OP(finish),
     .depthwise_packed = OP(depthwise_packed),
+    .depthwise_spread = OP(depthwise_spread),
     .depthwise_rows = {DEPTHWISE_ROWS_ENTRIES(rows_, 1), DEPTHWISE_ROWS_ENTRIES(rows_, 2)},
     .depthwise_few = DEPTHWISE_ROWS_ENTRIES(few_, 1),
     .depthwise_up = {OP(depthwise_up_1), OP(depthwise_up_2), OP(depthwise_up_3),

@@ -170,6 +170,22 @@ typedef struct gc_depthwise_up {
 
 typedef void gc_depthwise_up_fn(const gc_depthwise_up *);
 
+enum { GC_MAX_SPREAD_TAPS = GC_MAX_LANES / 2 };
+
+/* depthwise_spread: n outputs of one channel of a transposed convolution, at most a vector of weights. Lane l of
+ * vector v of a period of `stride` vectors is, with e = (v*taps + t)*lanes + l,
+ *   clamp(init + sum over t < taps of weight[weight_index[e]] * in[input[v*taps + t] + input_index[e]])
+ * and the next period reads a vector further on. */
+typedef struct gc_spread {
+    const void *in, *weight, *init;
+    void *out;
+    const ptrdiff_t *input;
+    const int32_t *input_index, *weight_index;
+    ptrdiff_t kernel, stride, taps, n;
+    int clamp;
+    double low, high;
+} gc_spread;
+
 enum { GC_MAX_DOT_KB = 4, GC_MAX_DOT_TB = 8 };
 
 /* tap_dot[KB-1][TB-1]: gradients of KB output channels by TB taps.
@@ -346,6 +362,7 @@ typedef struct gc_kernels {
     void (*zip)(void *to, const void *even, const void *odd);
     void (*finish)(const gc_finish *);
     void (*depthwise_packed)(const gc_depthwise *);
+    void (*depthwise_spread)(const gc_spread *);
     gc_depthwise_rows_fn *depthwise_rows[2][GC_DEPTHWISE_KERNEL_ROWS];
     gc_depthwise_rows_fn *depthwise_few[GC_DEPTHWISE_KERNEL_ROWS];
     gc_depthwise_up_fn *depthwise_up[GC_DEPTHWISE_UP_ROWS];
