@@ -296,7 +296,7 @@ static void finish_vector(const channel *c, const tile *t, ptrdiff_t v) {
         const char *from = c->results + j * lanes * size;
         f.from = passes > 1 ? row : from;
         if (passes == 2)
-            plan->kernels->zip(row, from, from + apart * size);
+            plan->kernels->zip(row, from, from + apart * size, 2 * lanes);
         else
             for (ptrdiff_t i = 0; i < passes && passes > 1; i++)
                 gc_scatter(row + i * size, passes, from + i * apart * size, lanes, size);

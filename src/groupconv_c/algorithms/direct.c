@@ -37,6 +37,7 @@ typedef struct direct {
     int kb;
     ptrdiff_t kblocks;
     int activate, lanes_stored; /* after the microkernel, which clamps only; it stores by lanes */
+    int zipped;                 /* pairs of passes go to their rows without another copy */
     double low, high;
 } direct;
 
@@ -149,6 +150,8 @@ static gc_status create(gc_plan *plan) {
     s->activate = !gc_activation_clamp(p->activation, &s->low, &s->high);
     s->lanes_stored = s->npasses == 1 && s->axes[2].passes[0].step == 1 &&
                       gc_output_is_rows(plan) && gc_residual_is_rows(plan);
+    s->zipped = s->axes[2].npasses == 2 && gc_output_is_rows(plan) && !p->has_residual &&
+                p->activation == GC_IDENTITY;
     plan->units = p->batch * p->groups * s->boxes[0] * s->boxes[1] * s->boxes[2] * s->kblocks;
     for (int i = 0; i < 3; i++)
         if (p->out_size[i] == 0) plan->units = 0;
@@ -300,6 +303,24 @@ static void run_slice(const block *b, const slice *c) {
     if (s->lanes_stored && s->activate) activate(b, c);
 }
 
+/* Flat positions first .. last - 1 of both passes, from their tiles straight to their rows. */
+static void zip_tile(const block *b, const slice *c, ptrdiff_t first, ptrdiff_t last,
+                     ptrdiff_t width) {
+    const gc_kernels *kernels = b->run->plan->kernels;
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, pitch = b->s->planes.pitch;
+    const ptrdiff_t tile = GC_MAX_KB * GC_MAX_VB * kernels->lanes * size;
+    const ptrdiff_t tile_k = gc_round_up((size_t)(last - first), (size_t)kernels->lanes);
+    for (ptrdiff_t at = first, next; at < last; at = next) {
+        const ptrdiff_t row = at / pitch, column = at - row * pitch;
+        next = gc_min((row + 1) * pitch, last);
+        const ptrdiff_t n = gc_min(2 * (next - at), width - 2 * column);
+        const char *even = b->tile + (at - first) * size;
+        char *to = c->target.base + row * c->target.row + 2 * column * size;
+        for (int k = 0; k < b->kb && n > 0; k++, even += tile_k * size, to += c->target.channel)
+            kernels->zip(to, even, even + tile, n);
+    }
+}
+
 /* Both passes of stride 2 along the width: their tiles are interleaved, so that whole rows are stored. */
 static void run_slice_pair(const block *b, const slice *c) {
     const direct *s = b->s;
@@ -325,9 +346,13 @@ static void run_slice_pair(const block *b, const slice *c) {
             sum.out = b->tile + i * tile;
             kernels->tap_sum[b->kb - 1][vb - 1](&sum);
         }
+        if (s->zipped) {
+            zip_tile(b, c, v * lanes, gc_min((v + vb) * lanes, c->flat), width);
+            continue;
+        }
         for (ptrdiff_t u = 0; u < b->kb * vb; u++)
             kernels->zip(joined + 2 * u * lanes * size, b->tile + u * lanes * size,
-                         b->tile + tile + u * lanes * size);
+                         b->tile + tile + u * lanes * size, 2 * lanes);
         gc_tile_finish(plan, &target, joined, 2 * vb * lanes, b->kb, 2 * v * lanes,
                        2 * gc_min(vb * lanes, c->flat - v * lanes), 2 * s->planes.pitch, width);
     }

@@ -88,8 +88,13 @@ static void OP(finish)(const gc_finish *f) {
     }
 }
 
-static void OP(zip)(void *to, const void *even, const void *odd) {
-    const V a = OP(load)((const real *)even), b = OP(load)((const real *)odd);
-    OP(store)((real *)to, OP(zip_low)(a, b));
-    OP(store)((real *)to + LANES, OP(zip_high)(a, b));
+static void OP(zip)(void *to, const void *even, const void *odd, ptrdiff_t n) {
+    real *out = to;
+    for (ptrdiff_t i = 0; i < n; i += 2 * LANES, out += 2 * LANES) {
+        const V a = OP(load)((const real *)even + i / 2), b = OP(load)((const real *)odd + i / 2);
+        const V low = OP(zip_low)(a, b), high = OP(zip_high)(a, b);
+        const ptrdiff_t left = n - i;
+        OP(store_first)(out, low, gc_smaller(left, LANES));
+        if (left > LANES) OP(store_first)(out + LANES, high, gc_smaller(left - LANES, LANES));
+    }
 }

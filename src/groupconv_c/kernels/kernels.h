@@ -358,8 +358,8 @@ typedef struct gc_kernels {
     void (*pack_rows)(const gc_rows *);
     void (*pack_rows_by_2)(const gc_rows *);
     void (*pack_rows_by_4)(const gc_rows *);
-    /* One vector of each, in turn: to[2i], to[2i + 1] = even[i], odd[i]. */
-    void (*zip)(void *to, const void *even, const void *odd);
+    /* Both in turn, n in all: to[2i], to[2i + 1] = even[i], odd[i]. Whole vectors are read. */
+    void (*zip)(void *to, const void *even, const void *odd, ptrdiff_t n);
     void (*finish)(const gc_finish *);
     void (*depthwise_packed)(const gc_depthwise *);
     void (*depthwise_spread)(const gc_spread *);
