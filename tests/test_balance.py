@@ -1,4 +1,4 @@
-"""Work is shared out evenly among many cores, also of one image of one group: as plans predict it."""
+"""Work is shared out evenly among many cores, also of one image of one group, as plans say."""
 
 from __future__ import annotations
 

@@ -5,54 +5,16 @@
  * vector apart its "kernel rows", so that a loaded vector still serves several outputs.
  * A strided transposed convolution has a pass for each residue of the output by the stride; the results
  * of the passes along the last dimension are interleaved before they are stored.
+ * This file plans; depthwise_packed_work.c computes.
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "algorithms.h"
-#include "pack.h"
-#include "scatter.h"
+#include "depthwise_packed.h"
 #include "tile_store.h"
-#include "weights.h"
 
 enum { most_chunk_rows = 8 };
-
-/* The taps of one pass along each dimension. */
-typedef struct depthwise_pass {
-    gc_depthwise_chunk *chunks;
-    ptrdiff_t nchunks;
-    ptrdiff_t *columns; /* offset of each kernel column */
-    ptrdiff_t weight_column;
-} depthwise_pass;
-
-/* Some rows of one output channel: of one pass along depth and height, all passes along width. */
-typedef struct tile {
-    ptrdiff_t pass;                  /* the first along the width */
-    ptrdiff_t row, nrows;            /* in positions of the pass; nrows rows, `classes` apart */
-    ptrdiff_t plane;                 /* bytes from the planes' start */
-    ptrdiff_t out, residual;         /* bytes from the channel's start */
-    ptrdiff_t out_row, residual_row; /* bytes between rows */
-    int stored, last;                /* lanes stored of the last vector, and of its last row */
-} tile;
-
-typedef struct depthwise {
-    int fold;
-    gc_axis axes[3];
-    gc_planes planes;
-    gc_weights weights;
-    depthwise_pass *passes; /* [depth][row][column] */
-    ptrdiff_t npasses;
-    ptrdiff_t vectors; /* of columns */
-    ptrdiff_t rows;    /* output rows of a pass as the tiles see them (folded: vectors) */
-    ptrdiff_t classes; /* rows a dilation apart form a class; its rows share loads */
-    ptrdiff_t tile_rows;
-    ptrdiff_t tiles; /* of one channel */
-    tile *places;
-    int clamp, plain; /* the microkernel clamps; it stores itself */
-    int scattered;    /* several passes along one row of reals */
-    double low, high;
-} depthwise;
 
 static const char *refuse(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
@@ -62,7 +24,7 @@ static const char *refuse(const gc_plan *plan) {
 }
 
 static void destroy(gc_plan *plan) {
-    depthwise *s = plan->state;
+    gc_packed_depthwise *s = plan->state;
     if (s == NULL) return;
     for (int i = 0; i < 3; i++) gc_axis_destroy(&s->axes[i]);
     for (ptrdiff_t i = 0; s->passes && i < s->npasses; i++) {
@@ -76,7 +38,7 @@ static void destroy(gc_plan *plan) {
 }
 
 /* Chunks of the kernel rows that lie `classes` shifts apart in one phase, for one kernel depth. */
-static void chunk_rows(const depthwise *s, depthwise_pass *pass, const gc_axis_tap *d,
+static void chunk_rows(const gc_packed_depthwise *s, gc_packed_pass *pass, const gc_axis_tap *d,
                        const gc_axis_pass *h, const gc_axis_pass *w) {
     const gc_axis_tap origin = {0, 0, s->axes[2].min_shift};
     for (ptrdiff_t slot = 0; slot < s->axes[1].nphases; slot++) {
@@ -106,7 +68,8 @@ static void chunk_rows(const depthwise *s, depthwise_pass *pass, const gc_axis_t
 }
 
 /* One row of outputs: columns of the folded kernel are its positions within one vector. */
-static void chunk_fold(const depthwise *s, depthwise_pass *pass, const gc_axis_pass *w, int lanes) {
+static void chunk_fold(const gc_packed_depthwise *s, gc_packed_pass *pass, const gc_axis_pass *w,
+                       int lanes) {
     const ptrdiff_t taps = w->ntaps;
     if (taps == 0) return;
     const ptrdiff_t base = gc_weights_tap(&s->weights, 0, 0, 0, w->taps[0].kernel);
@@ -134,11 +97,11 @@ static void chunk_fold(const depthwise *s, depthwise_pass *pass, const gc_axis_p
     }
 }
 
-static gc_status create_pass(const gc_plan *plan, depthwise *s, ptrdiff_t index) {
+static gc_status create_pass(const gc_plan *plan, gc_packed_depthwise *s, ptrdiff_t index) {
     const gc_problem *p = &plan->problem;
     const int lanes = plan->kernels->lanes;
     const gc_axis *a = s->axes;
-    depthwise_pass *pass = &s->passes[index];
+    gc_packed_pass *pass = &s->passes[index];
     const gc_axis_pass *d = &a[0].passes[index / (a[1].npasses * a[2].npasses)];
     const gc_axis_pass *h = &a[1].passes[index / a[2].npasses % a[1].npasses];
     const gc_axis_pass *w = &a[2].passes[index % a[2].npasses];
@@ -159,7 +122,7 @@ static gc_status create_pass(const gc_plan *plan, depthwise *s, ptrdiff_t index)
     return GC_OK;
 }
 
-static double predict(const gc_plan *plan, const depthwise *s) {
+static double predict(const gc_plan *plan, const gc_packed_depthwise *s) {
     const gc_problem *p = &plan->problem;
     const double channels = (double)(p->batch * p->groups * p->out_per_group);
     const double taps = (double)(p->kernel[0] * p->kernel[1] * p->kernel[2]) / (double)s->npasses;
@@ -172,17 +135,17 @@ static double predict(const gc_plan *plan, const depthwise *s) {
     return (channels * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
 
-static size_t planes_bytes(const gc_plan *plan, const depthwise *s) {
+size_t gc_packed_planes_bytes(const gc_plan *plan, const gc_packed_depthwise *s) {
     return gc_round_up(gc_planes_elements(&s->planes, 1) * plan->kernels->real_size, 64);
 }
 
 /* Results of the passes along the last dimension, tile after tile, then a row of them interleaved. */
-static size_t tiles_bytes(const gc_plan *plan, const depthwise *s) {
+size_t gc_packed_tiles_bytes(const gc_plan *plan, const gc_packed_depthwise *s) {
     const size_t rows = (size_t)(s->axes[2].npasses * (s->tile_rows + 1) * plan->kernels->lanes);
     return rows * plan->kernels->real_size;
 }
 
-static void count_tiles(const gc_plan *plan, depthwise *s) {
+static void count_tiles(const gc_plan *plan, gc_packed_depthwise *s) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t lanes = plan->kernels->lanes;
     s->vectors = s->fold ? 1 : gc_ceil_div(s->axes[2].count, lanes);
@@ -194,12 +157,66 @@ static void count_tiles(const gc_plan *plan, depthwise *s) {
         s->classes = gc_max(1, gc_min(p->dilation[1], s->rows));
 }
 
-static gc_status place_tiles(const gc_plan *plan, depthwise *s);
+/* Part `part` of a channel: a depth slice of the output and a tile of rows in it. */
+static gc_packed_tile place_tile(const gc_plan *plan, const gc_packed_depthwise *s, ptrdiff_t part,
+                                 ptrdiff_t per_slice) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t passes_d = s->axes[0].npasses, passes_h = s->axes[1].npasses;
+    const ptrdiff_t per_pass = per_slice / passes_h, per_class = per_pass / s->classes;
+    const ptrdiff_t slice = part / per_slice, in_slice = part % per_slice;
+    const ptrdiff_t ph = in_slice / per_pass, class = in_slice % per_pass / per_class;
+    const ptrdiff_t block = in_slice % per_class, width = lanes * s->axes[2].npasses;
+    const gc_axis_pass *d = &s->axes[0].passes[slice % passes_d], *h = &s->axes[1].passes[ph];
+    const ptrdiff_t rows = s->fold ? s->rows : h->count;
+    gc_packed_tile t = {
+        .pass = (slice % passes_d * passes_h + ph) * s->axes[2].npasses,
+        .row = class + block * s->tile_rows * s->classes,
+        .nrows = gc_min(s->tile_rows, gc_ceil_div(rows - class, s->classes) - block * s->tile_rows),
+    };
+    const ptrdiff_t depth = slice / passes_d, out_depth = d->first + depth * d->step;
+    const ptrdiff_t left =
+        p->out_size[2] - (s->fold ? t.row + t.nrows - 1 : s->vectors - 1) * lanes;
+    t.last = (int)(s->plain ? gc_min(left, lanes) : lanes);
+    t.stored = s->fold ? (int)lanes : t.last;
+    if (s->fold) {
+        t.plane = t.row * lanes * size;
+        t.out = t.row * width * o[4];
+        t.residual = t.row * width * r[4];
+        t.out_row = width * o[4];
+        t.residual_row = width * r[4];
+    } else {
+        const ptrdiff_t out_row = h->first + t.row * h->step;
+        t.plane = (depth * s->planes.slice + t.row * s->planes.pitch) * size;
+        t.out = out_depth * o[2] + out_row * o[3];
+        t.residual = out_depth * r[2] + out_row * r[3];
+        t.out_row = s->classes * h->step * o[3];
+        t.residual_row = s->classes * h->step * r[3];
+    }
+    return t;
+}
+
+/* The tiles of a channel; parts without rows are left out. */
+static gc_status place_tiles(const gc_plan *plan, gc_packed_depthwise *s) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t per_class =
+        gc_ceil_div(gc_ceil_div(gc_max(s->rows, 1), s->classes), s->tile_rows);
+    const ptrdiff_t per_slice = s->axes[1].npasses * s->classes * per_class;
+    const ptrdiff_t parts = p->out_size[0] * per_slice;
+    s->places = malloc((size_t)(parts + 1) * sizeof *s->places);
+    if (s->places == NULL) return GC_ERROR_MEMORY;
+    for (ptrdiff_t part = 0; part < parts; part++) {
+        const gc_packed_tile t = place_tile(plan, s, part, per_slice);
+        if (t.nrows > 0) s->places[s->tiles++] = t;
+    }
+    return GC_OK;
+}
 
 static gc_status create(gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     const int lanes = plan->kernels->lanes;
-    depthwise *s = plan->state = calloc(1, sizeof *s);
+    gc_packed_depthwise *s = plan->state = calloc(1, sizeof *s);
     if (s == NULL) return GC_ERROR_MEMORY;
     for (int i = 0; i < 3; i++) {
         const gc_status status = gc_axis_create(&s->axes[i], p, i);
@@ -231,7 +248,7 @@ static gc_status create(gc_plan *plan) {
     if (place_tiles(plan, s) != GC_OK) return GC_ERROR_MEMORY;
     plan->units = p->batch * p->groups * p->out_per_group * s->tiles;
     if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
-    plan->scratch_size = planes_bytes(plan, s) + tiles_bytes(plan, s);
+    plan->scratch_size = gc_packed_planes_bytes(plan, s) + gc_packed_tiles_bytes(plan, s);
     plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
@@ -240,250 +257,14 @@ static gc_status create(gc_plan *plan) {
     return GC_OK;
 }
 
-/* What the tiles of one channel share. */
-typedef struct channel {
-    const gc_run *run;
-    const depthwise *s;
-    const char *planes, *weight, *init, *residual;
-    char *results, *out;
-} channel;
-
-/* Takes the results of all passes along a folded row to their places; then what follows the sum. */
-static void scatter_row(const channel *c, const tile *t) {
-    const gc_plan *plan = c->run->plan;
-    const gc_problem *p = &plan->problem;
-    const depthwise *s = c->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t passes = s->axes[2].npasses, first = t->row * lanes;
-    for (ptrdiff_t i = 0; i < passes; i++)
-        gc_scatter(c->out + (first * passes + i) * size, passes,
-                   c->results + i * s->tile_rows * lanes * size,
-                   gc_min(t->nrows * lanes, s->axes[2].passes[i].count - first), size);
-    if (c->residual == NULL && p->activation == GC_IDENTITY) return;
-    const ptrdiff_t at = first * passes * size;
-    const gc_finish f = {
-        .from = c->out + at,
-        .to = c->out + at,
-        .to_stride = size,
-        .residual = c->residual ? c->residual + at : NULL,
-        .residual_stride = size,
-        .n = gc_min(t->nrows * lanes * passes, p->out_size[2] - first * passes),
-        .dtype = p->dtype,
-        .activation = p->activation,
-        .parameter = p->activation_parameter,
-    };
-    plan->kernels->finish(&f);
-}
-
-/* Takes the results of all passes along the width to their places. */
-static void finish_vector(const channel *c, const tile *t, ptrdiff_t v) {
-    const gc_plan *plan = c->run->plan;
-    const gc_problem *p = &plan->problem;
-    const depthwise *s = c->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t passes = s->axes[2].npasses, apart = s->tile_rows * lanes;
-    const ptrdiff_t to = p->output_strides[4], added = p->residual_strides[4];
-    char *const row = c->results + passes * apart * size;
-    gc_finish f = {
-        .to_stride = to,
-        .residual_stride = added,
-        .dtype = p->dtype,
-        .activation = p->activation,
-        .parameter = p->activation_parameter,
-    };
-    for (ptrdiff_t j = 0; j < t->nrows; j++) {
-        const ptrdiff_t column = (s->fold ? t->row + j : v) * lanes * passes;
-        const char *from = c->results + j * lanes * size;
-        f.from = passes > 1 ? row : from;
-        if (passes == 2)
-            plan->kernels->zip(row, from, from + apart * size, 2 * lanes);
-        else
-            for (ptrdiff_t i = 0; i < passes && passes > 1; i++)
-                gc_scatter(row + i * size, passes, from + i * apart * size, lanes, size);
-        f.n = gc_min(lanes * passes, p->out_size[2] - column);
-        f.to = c->out + t->out + j * t->out_row + v * lanes * passes * to;
-        if (c->residual)
-            f.residual =
-                c->residual + t->residual + j * t->residual_row + v * lanes * passes * added;
-        plan->kernels->finish(&f);
-    }
-}
-
-static void run_tile(const channel *c, const tile *t, gc_depthwise *a) {
-    const gc_kernels *kernels = c->run->plan->kernels;
-    const depthwise *s = c->s;
-    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
-    const depthwise_pass *pass = &s->passes[t->pass];
-    a->nrows = t->nrows;
-    a->stored = t->stored;
-    a->last = t->last;
-    a->plane = c->planes + t->plane;
-    if (s->plain) {
-        a->out = c->out + t->out;
-        a->out_row = t->out_row / size;
-        a->residual = c->residual ? c->residual + t->residual : NULL;
-        a->residual_row = t->residual_row / size;
-        a->vectors = s->vectors;
-        a->chunks = pass->chunks;
-        a->nchunks = pass->nchunks;
-        a->columns = pass->columns;
-        a->weight_column = pass->weight_column;
-        kernels->depthwise_packed(a);
-        return;
-    }
-    for (ptrdiff_t v = 0; v < s->vectors; v++) {
-        for (ptrdiff_t i = 0; i < s->axes[2].npasses; i++, pass++) {
-            a->chunks = pass->chunks;
-            a->nchunks = pass->nchunks;
-            a->columns = pass->columns;
-            a->weight_column = pass->weight_column;
-            a->out = c->results + i * s->tile_rows * lanes * size;
-            kernels->depthwise_packed(a);
-        }
-        pass -= s->axes[2].npasses;
-        a->plane = (const char *)a->plane + lanes * size;
-        if (s->scattered)
-            scatter_row(c, t);
-        else
-            finish_vector(c, t, v);
-    }
-}
-
-/* Part `part` of a channel: a depth slice of the output and a tile of rows in it. */
-static tile place_tile(const gc_plan *plan, const depthwise *s, ptrdiff_t part,
-                       ptrdiff_t per_slice) {
-    const gc_problem *p = &plan->problem;
-    const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t passes_d = s->axes[0].npasses, passes_h = s->axes[1].npasses;
-    const ptrdiff_t per_pass = per_slice / passes_h, per_class = per_pass / s->classes;
-    const ptrdiff_t slice = part / per_slice, in_slice = part % per_slice;
-    const ptrdiff_t ph = in_slice / per_pass, class = in_slice % per_pass / per_class;
-    const ptrdiff_t block = in_slice % per_class, width = lanes * s->axes[2].npasses;
-    const gc_axis_pass *d = &s->axes[0].passes[slice % passes_d], *h = &s->axes[1].passes[ph];
-    const ptrdiff_t rows = s->fold ? s->rows : h->count;
-    tile t = {
-        .pass = (slice % passes_d * passes_h + ph) * s->axes[2].npasses,
-        .row = class + block * s->tile_rows * s->classes,
-        .nrows = gc_min(s->tile_rows, gc_ceil_div(rows - class, s->classes) - block * s->tile_rows),
-    };
-    const ptrdiff_t depth = slice / passes_d, out_depth = d->first + depth * d->step;
-    const ptrdiff_t left =
-        p->out_size[2] - (s->fold ? t.row + t.nrows - 1 : s->vectors - 1) * lanes;
-    t.last = (int)(s->plain ? gc_min(left, lanes) : lanes);
-    t.stored = s->fold ? (int)lanes : t.last;
-    if (s->fold) {
-        t.plane = t.row * lanes * size;
-        t.out = t.row * width * o[4];
-        t.residual = t.row * width * r[4];
-        t.out_row = width * o[4];
-        t.residual_row = width * r[4];
-    } else {
-        const ptrdiff_t out_row = h->first + t.row * h->step;
-        t.plane = (depth * s->planes.slice + t.row * s->planes.pitch) * size;
-        t.out = out_depth * o[2] + out_row * o[3];
-        t.residual = out_depth * r[2] + out_row * r[3];
-        t.out_row = s->classes * h->step * o[3];
-        t.residual_row = s->classes * h->step * r[3];
-    }
-    return t;
-}
-
-/* The tiles of a channel; parts without rows are left out. */
-static gc_status place_tiles(const gc_plan *plan, depthwise *s) {
-    const gc_problem *p = &plan->problem;
-    const ptrdiff_t per_class =
-        gc_ceil_div(gc_ceil_div(gc_max(s->rows, 1), s->classes), s->tile_rows);
-    const ptrdiff_t per_slice = s->axes[1].npasses * s->classes * per_class;
-    const ptrdiff_t parts = p->out_size[0] * per_slice;
-    s->places = malloc((size_t)(parts + 1) * sizeof *s->places);
-    if (s->places == NULL) return GC_ERROR_MEMORY;
-    for (ptrdiff_t part = 0; part < parts; part++) {
-        const tile t = place_tile(plan, s, part, per_slice);
-        if (t.nrows > 0) s->places[s->tiles++] = t;
-    }
-    return GC_OK;
-}
-
-/* An input channel, counted over all images, to be fetched while those before it are computed. */
-static gc_stream stream_input(const gc_run *run, ptrdiff_t plane, ptrdiff_t last) {
-    const gc_plan *plan = run->plan;
-    const gc_problem *p = &plan->problem;
-    const depthwise *s = plan->state;
-    const ptrdiff_t tiles = s->tiles * p->out_per_group;
-    if (plane * tiles >= last) return (gc_stream){0};
-    return gc_stream_input(plan,
-                           (const char *)run->arrays->input +
-                               plane / p->groups * p->input_strides[0] +
-                               plane % p->groups * p->input_strides[1],
-                           1, tiles);
-}
-
-/* The same of an output channel, which is written. */
-static gc_stream stream_output(const gc_run *run, ptrdiff_t row, ptrdiff_t last) {
-    const gc_plan *plan = run->plan;
-    const gc_problem *p = &plan->problem;
-    const depthwise *s = plan->state;
-    const ptrdiff_t channels = p->groups * p->out_per_group;
-    if (!gc_output_is_rows(plan) || row * s->tiles >= last) return (gc_stream){0};
-    const ptrdiff_t bytes = p->out_size[0] * p->out_size[1] * p->out_size[2] * plan->storage_size;
-    return (gc_stream){(const char *)run->arrays->output + row / channels * p->output_strides[0] +
-                           row % channels * p->output_strides[1],
-                       gc_ceil_div(bytes, s->tiles)};
-}
-
-static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
-    const gc_plan *plan = run->plan;
-    const gc_problem *p = &plan->problem;
-    const depthwise *s = plan->state;
-    const ptrdiff_t channels = p->groups * p->out_per_group,
-                    size = (ptrdiff_t)plan->kernels->real_size;
-    const ptrdiff_t *i = p->input_strides, *o = p->output_strides, *r = p->residual_strides;
-    const ptrdiff_t origin[3] = {0, 0, 0};
-    char *const planes = scratch;
-    channel c = {.run = run, .s = s, .planes = planes, .results = planes + planes_bytes(plan, s)};
-    gc_depthwise a = {
-        .pitch = s->fold ? plan->kernels->lanes : s->planes.pitch * s->classes,
-        .vectors = 1,
-        .out_row = plan->kernels->lanes,
-        .clamp = s->plain && p->activation != GC_IDENTITY,
-        .low = s->low,
-        .high = s->high,
-    };
-    ptrdiff_t packed = -1;
-    gc_stream in = {0}, out = {0};
-    gc_planes_clear_slack(&s->planes, 1, plan->kernels, planes);
-    for (ptrdiff_t unit = first; unit < last;) {
-        const ptrdiff_t row = unit / s->tiles, n = row / channels, k = row % channels;
-        const ptrdiff_t g = k / p->out_per_group;
-        if (packed != n * p->groups + g) {
-            const char *from = (const char *)run->arrays->input + n * i[0] + g * i[1];
-            gc_pack(plan, s->axes, &s->planes, from, i + 1, 1, origin, packed >= 0, planes);
-            packed = n * p->groups + g;
-            in = stream_input(run, packed + 1, last);
-        }
-        out = stream_output(run, row + 1, last);
-        c.out = (char *)run->arrays->output + n * o[0] + k * o[1];
-        if (p->has_residual) c.residual = (const char *)run->arrays->residual + n * r[0] + k * r[1];
-        a.weight = gc_weights_at(&s->weights, plan, run, g, k - g * p->out_per_group);
-        a.init = (const char *)run->bias + k * size;
-        const ptrdiff_t end = gc_min(last, (row + 1) * s->tiles);
-        for (; unit < end; unit++) {
-            gc_stream_on(&in);
-            gc_stream_on(&out);
-            run_tile(&c, &s->places[unit - row * s->tiles], &a);
-        }
-    }
-}
-
 static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
                     ptrdiff_t last) {
-    const depthwise *s = plan->state;
+    const gc_packed_depthwise *s = plan->state;
     gc_weights_prepare(&s->weights, plan, weight, prepared, first, last);
 }
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
-    const depthwise *s = plan->state;
+    const gc_packed_depthwise *s = plan->state;
     snprintf(text, size, "%s, %d lanes",
              s->fold ? "tiles of 8 vectors of a packed row" : "tiles of 8 rows, packed",
              plan->kernels->lanes);
@@ -495,6 +276,6 @@ const gc_algorithm gc_depthwise_packed = {
     .create = create,
     .destroy = destroy,
     .prepare = prepare,
-    .work = work,
+    .work = gc_packed_work,
     .describe = describe,
 };

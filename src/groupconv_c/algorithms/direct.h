@@ -1,0 +1,34 @@
+/* What plans of direct convolutions (direct.c) and their work (direct_work.c) share. */
+#ifndef GC_DIRECT_H
+#define GC_DIRECT_H
+
+#include "../plan.h"
+#include "pack.h"
+#include "tile_store.h"
+#include "weights.h"
+
+typedef struct gc_direct_pass {
+    const gc_axis_pass *axis[3];
+    ptrdiff_t *taps;         /* in bytes */
+    ptrdiff_t ntaps, weight; /* the first tap's weight */
+    gc_run_lanes lanes;
+} gc_direct_pass;
+
+typedef struct gc_direct_state {
+    gc_axis axes[3];
+    gc_planes planes;
+    ptrdiff_t boxes[3]; /* number of boxes along each dimension */
+    ptrdiff_t npasses;
+    gc_direct_pass *passes;
+    gc_weights weights;
+    ptrdiff_t ordered; /* weights in an order of their own so far */
+    int kb;
+    ptrdiff_t kblocks;
+    int activate, lanes_stored; /* after the microkernel, which clamps only; it stores by lanes */
+    int zipped;                 /* pairs of passes go to their rows without another copy */
+    double low, high;
+} gc_direct_state;
+
+void gc_direct_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last);
+
+#endif

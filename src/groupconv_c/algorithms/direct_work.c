@@ -1,0 +1,261 @@
+/* The work of plans of direct convolutions: pack a box, sum tiles over its taps, store them. */
+#include "direct.h"
+
+/* One unit in work: what all its tiles share. */
+typedef struct block {
+    const gc_run *run;
+    const gc_direct_state *s;
+    const char *planes;
+    char *tile;
+    const char *weights; /* of the block's first channel */
+    ptrdiff_t n, k;      /* image; first output channel, counted over all groups */
+    int kb;
+    ptrdiff_t origin[3];
+    gc_stream *ahead; /* the input of the next group */
+} block;
+
+/* Rows of one depth of a pass: where they go and how many there are. */
+typedef struct slice {
+    const gc_direct_pass *pass;
+    gc_target target;
+    const char *planes;
+    ptrdiff_t rows, columns, flat, vectors;
+} slice;
+
+static slice slice_of(const block *b, const gc_direct_pass *pass, ptrdiff_t depth, ptrdiff_t rows,
+                      ptrdiff_t columns) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_direct_state *s = b->s;
+    const gc_axis_pass *const *a = pass->axis;
+    const ptrdiff_t at[3] = {a[0]->first + (b->origin[0] + depth) * a[0]->step,
+                             a[1]->first + b->origin[1] * a[1]->step,
+                             a[2]->first + b->origin[2] * a[2]->step};
+    const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
+    const ptrdiff_t flat = (rows - 1) * s->planes.pitch + columns;
+    slice c = {
+        .pass = pass,
+        .planes = b->planes + depth * s->planes.slice * (ptrdiff_t)plan->kernels->real_size,
+        .rows = rows,
+        .columns = columns,
+        .flat = flat,
+        .vectors = gc_ceil_div(flat, plan->kernels->lanes),
+    };
+    c.target = (gc_target){
+        .base = (char *)b->run->arrays->output + b->n * o[0] + b->k * o[1] + at[0] * o[2] +
+                at[1] * o[3] + at[2] * o[4],
+        .channel = o[1],
+        .row = o[3] * a[1]->step,
+        .column = o[4] * a[2]->step,
+        .residual_channel = r[1],
+        .residual_row = r[3] * a[1]->step,
+        .residual_column = r[4] * a[2]->step,
+    };
+    if (p->has_residual)
+        c.target.residual = (const char *)b->run->arrays->residual + b->n * r[0] + b->k * r[1] +
+                            at[0] * r[2] + at[1] * r[3] + at[2] * r[4];
+    return c;
+}
+
+static gc_tap_sum sum_of(const block *b, const gc_direct_pass *pass) {
+    return (gc_tap_sum){
+        .weight = b->weights + pass->weight * (ptrdiff_t)b->run->plan->kernels->real_size,
+        .taps = pass->taps,
+        .ntaps = pass->ntaps,
+        .weight_k = b->s->weights.k,
+        .init = (const char *)b->run->bias + b->k * (ptrdiff_t)b->run->plan->kernels->real_size,
+        .low = b->s->low,
+        .high = b->s->high,
+    };
+}
+
+/* vb vectors from vector v on, stored by the microkernel. */
+static void store_tile(const block *b, const slice *c, ptrdiff_t v, ptrdiff_t vb, gc_tap_sum *sum) {
+    const gc_kernels *kernels = b->run->plan->kernels;
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
+    const ptrdiff_t stored = c->rows * c->columns;
+    const gc_run_lanes *all = &c->pass->lanes;
+    const ptrdiff_t start = all->start[v], end = v + vb < c->vectors ? all->start[v + vb] : stored;
+    gc_lanes cut[GC_MAX_VB];
+    sum->lanes = all->lanes + v;
+    if (end + lanes > stored) {
+        for (ptrdiff_t i = 0; i < vb; i++)
+            cut[i] = gc_run_lanes_cut(all, v + i, c->flat, stored, (int)lanes);
+        sum->lanes = cut;
+    }
+    sum->out = c->target.base + start * size;
+    sum->residual = c->target.residual ? c->target.residual + start * size : NULL;
+    kernels->tap_sum[b->kb - 1][vb - 1](sum);
+}
+
+/* The rest of the activation, for stored rows where they are. */
+static void activate(const block *b, const slice *c) {
+    const gc_plan *plan = b->run->plan;
+    gc_finish f = {
+        .to_stride = plan->storage_size,
+        .n = c->rows * c->columns,
+        .dtype = plan->problem.dtype,
+        .activation = plan->problem.activation,
+        .parameter = plan->problem.activation_parameter,
+    };
+    for (int k = 0; k < b->kb; k++) {
+        f.to = c->target.base + k * c->target.channel;
+        f.from = f.to;
+        plan->kernels->finish(&f);
+    }
+}
+
+static void run_slice(const block *b, const slice *c) {
+    const gc_direct_state *s = b->s;
+    const gc_plan *plan = b->run->plan;
+    const gc_kernels *kernels = plan->kernels;
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
+    gc_tap_sum sum = sum_of(b, c->pass);
+    if (s->lanes_stored) {
+        sum.out_k = c->target.channel / size;
+        sum.residual_k = c->target.residual_channel / size;
+        sum.clamp = plan->problem.activation != GC_IDENTITY && !s->activate;
+    }
+    for (ptrdiff_t v = 0, vb; v < c->vectors; v += vb) {
+        vb = gc_even_tile(c->vectors, v, kernels->max_vb[b->kb - 1]);
+        sum.plane = c->planes + v * lanes * size;
+        gc_stream_on(b->ahead);
+        if (s->lanes_stored) {
+            store_tile(b, c, v, vb, &sum);
+            continue;
+        }
+        sum.out = b->tile;
+        sum.out_k = vb * lanes;
+        kernels->tap_sum[b->kb - 1][vb - 1](&sum);
+        gc_tile_finish(plan, &c->target, b->tile, sum.out_k, b->kb, v * lanes,
+                       gc_min(vb * lanes, c->flat - v * lanes), s->planes.pitch, c->columns);
+    }
+    if (s->lanes_stored && s->activate) activate(b, c);
+}
+
+/* Flat positions first .. last - 1 of both passes, from their tiles straight to their rows. */
+static void zip_tile(const block *b, const slice *c, ptrdiff_t first, ptrdiff_t last,
+                     ptrdiff_t width) {
+    const gc_kernels *kernels = b->run->plan->kernels;
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, pitch = b->s->planes.pitch;
+    const ptrdiff_t tile = GC_MAX_KB * GC_MAX_VB * kernels->lanes * size;
+    const ptrdiff_t tile_k = gc_round_up((size_t)(last - first), (size_t)kernels->lanes);
+    for (ptrdiff_t at = first, next; at < last; at = next) {
+        const ptrdiff_t row = at / pitch, column = at - row * pitch;
+        next = gc_min((row + 1) * pitch, last);
+        const ptrdiff_t n = gc_min(2 * (next - at), width - 2 * column);
+        const char *even = b->tile + (at - first) * size;
+        char *to = c->target.base + row * c->target.row + 2 * column * size;
+        for (int k = 0; k < b->kb && n > 0; k++, even += tile_k * size, to += c->target.channel)
+            kernels->zip(to, even, even + tile, n);
+    }
+}
+
+/* Both passes of stride 2 along the width: their tiles are interleaved, so that whole rows are stored. */
+static void run_slice_pair(const block *b, const slice *c) {
+    const gc_direct_state *s = b->s;
+    const gc_plan *plan = b->run->plan;
+    const gc_kernels *kernels = plan->kernels;
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
+    const ptrdiff_t width = gc_min(2 * c->columns, plan->problem.out_size[2] - 2 * b->origin[2]);
+    const ptrdiff_t tile = GC_MAX_KB * GC_MAX_VB * lanes * size;
+    char *const joined = b->tile + 2 * tile;
+    gc_target target = c->target;
+    target.column = plan->problem.output_strides[4];
+    target.residual_column = plan->problem.residual_strides[4];
+    gc_tap_sum sum = sum_of(b, c->pass);
+    for (ptrdiff_t v = 0, vb; v < c->vectors; v += vb) {
+        vb = gc_even_tile(c->vectors, v, kernels->max_vb[b->kb - 1]);
+        sum.plane = c->planes + v * lanes * size;
+        sum.out_k = vb * lanes;
+        gc_stream_on(b->ahead);
+        for (int i = 0; i < 2; i++) {
+            sum.weight = b->weights + c->pass[i].weight * size;
+            sum.taps = c->pass[i].taps;
+            sum.ntaps = c->pass[i].ntaps;
+            sum.out = b->tile + i * tile;
+            kernels->tap_sum[b->kb - 1][vb - 1](&sum);
+        }
+        if (s->zipped) {
+            zip_tile(b, c, v * lanes, gc_min((v + vb) * lanes, c->flat), width);
+            continue;
+        }
+        for (ptrdiff_t u = 0; u < b->kb * vb; u++)
+            kernels->zip(joined + 2 * u * lanes * size, b->tile + u * lanes * size,
+                         b->tile + tile + u * lanes * size, 2 * lanes);
+        gc_tile_finish(plan, &target, joined, 2 * vb * lanes, b->kb, 2 * v * lanes,
+                       2 * gc_min(vb * lanes, c->flat - v * lanes), 2 * s->planes.pitch, width);
+    }
+}
+
+static void run_block(const block *b) {
+    const gc_direct_state *s = b->s;
+    const int pairs = s->axes[2].npasses == 2;
+    for (ptrdiff_t i = 0; i < s->npasses; i += pairs ? 2 : 1) {
+        const gc_direct_pass *pass = &s->passes[i];
+        ptrdiff_t size[3];
+        int empty = 0;
+        for (int d = 0; d < 3; d++) {
+            size[d] = gc_min(s->planes.extent[d], pass->axis[d]->count - b->origin[d]);
+            if (size[d] <= 0) empty = 1;
+        }
+        for (ptrdiff_t depth = 0; !empty && depth < size[0]; depth++) {
+            const slice c = slice_of(b, pass, depth, size[1], size[2]);
+            (pairs ? run_slice_pair : run_slice)(b, &c);
+        }
+    }
+}
+
+static const char *image_of(const gc_run *run, ptrdiff_t place) {
+    const gc_problem *p = &run->plan->problem;
+    const gc_direct_state *s = run->plan->state;
+    const ptrdiff_t group = place / (s->boxes[0] * s->boxes[1] * s->boxes[2]);
+    return (const char *)run->arrays->input + group / p->groups * p->input_strides[0] +
+           group % p->groups * p->in_per_group * p->input_strides[1];
+}
+
+/* The next place's input, to be fetched while this one's tiles are computed. */
+static gc_stream stream_ahead(const gc_run *run, ptrdiff_t place) {
+    const gc_plan *plan = run->plan;
+    const gc_direct_state *s = plan->state;
+    ptrdiff_t tiles = 0;
+    for (ptrdiff_t i = 0; i < s->npasses; i += s->axes[2].npasses == 2 ? 2 : 1)
+        tiles += gc_ceil_div(s->passes[i].lanes.vectors, plan->kernels->max_vb[s->kb - 1]);
+    return gc_stream_input(plan, image_of(run, place), plan->problem.in_per_group,
+                           tiles * s->planes.extent[0] * s->kblocks);
+}
+
+void gc_direct_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_direct_state *s = plan->state;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    const size_t plane_bytes =
+        gc_round_up(gc_planes_elements(&s->planes, p->in_per_group) * (size_t)size, 64);
+    const ptrdiff_t boxes = s->boxes[0] * s->boxes[1] * s->boxes[2];
+    ptrdiff_t packed = -1;
+    gc_stream ahead = {0};
+    gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, scratch);
+    for (ptrdiff_t unit = first; unit < last; unit++) {
+        const ptrdiff_t kblock = unit % s->kblocks, place = unit / s->kblocks;
+        const ptrdiff_t box = place % boxes, g = place / boxes % p->groups;
+        block b = {.run = run, .s = s, .planes = scratch, .ahead = &ahead};
+        b.tile = (char *)scratch + plane_bytes;
+        b.n = place / boxes / p->groups;
+        b.origin[0] = box / (s->boxes[1] * s->boxes[2]) * s->planes.extent[0];
+        b.origin[1] = box / s->boxes[2] % s->boxes[1] * s->planes.extent[1];
+        b.origin[2] = box % s->boxes[2] * s->planes.extent[2];
+        if (place != packed) {
+            gc_pack(plan, s->axes, &s->planes, image_of(run, place), p->input_strides + 1,
+                    p->in_per_group, b.origin, packed >= 0 && packed % boxes == box, scratch);
+            packed = place;
+            ahead = boxes == 1 && (place + 1) * s->kblocks < last ? stream_ahead(run, place + 1)
+                                                                  : (gc_stream){0};
+        }
+        const ptrdiff_t k = gc_cut(p->out_per_group, s->kblocks, kblock);
+        b.kb = (int)(gc_cut(p->out_per_group, s->kblocks, kblock + 1) - k);
+        b.k = g * p->out_per_group + k;
+        b.weights = gc_weights_at(&s->weights, plan, run, g, k);
+        run_block(&b);
+    }
+}
