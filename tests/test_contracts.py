@@ -124,6 +124,7 @@ def test_the_smallest_prediction_wins(case: Case, ahead: bool, batch: int) -> No
         return Plan(replace(problem, algorithm=algorithm))
 
     chosen = plan("auto", batch, ahead).algorithm
+    assert chosen == plan("auto", 1, True).algorithm
     for name in algorithms(function("conv", case.ndim), x, w, b, **case.arguments):
         assert plan(name, 1, True).predicted_seconds >= plan(chosen, 1, True).predicted_seconds
         assert plan(name, 1, True).predicted_seconds <= plan(name, 1, False).predicted_seconds

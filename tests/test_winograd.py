@@ -9,7 +9,8 @@ unit roundoffs, times the number of roundings on the way (Higham, chapter 3, app
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,9 @@ from helpers import (
 
 import groupconv as gc
 from groupconv import reference
+from groupconv._arguments import conv_arguments
+from groupconv._core import Plan
+from groupconv._problem import forward_problem
 
 
 @dataclass(frozen=True)
@@ -265,3 +269,29 @@ def test_refusals_name_what_can(name: str, options: dict[str, int]) -> None:
     x, w = np.ones((1, 16, 19, 19), "f4"), np.ones((16, 16, taps, taps), "f4")
     with pytest.raises(ValueError, match=f"{name}.*direct"):
         gc.conv2d(x, w, **options, algorithm=name)
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+@pytest.mark.parametrize("name", ["winograd_4x4", "winograd_2x2"])
+@pytest.mark.parametrize(
+    ("channels", "size", "groups"),
+    [
+        (64, 56, 1),
+        (128, 28, 1),
+        (256, 14, 1),
+        (512, 7, 1),
+        (512, 14, 1),
+        (432, 14, 9),
+        (48, 224, 1),
+    ],
+)
+def test_a_thread_needs_less_than_two_mebibytes(
+    channels: int, size: int, groups: int, name: str, ahead: bool
+) -> None:
+    """Also where it transforms weights itself, because no layer did so ahead."""
+    x = np.empty((1, channels, size, size), "float32")
+    w = np.empty((channels, channels // groups, 3, 3), "float32")
+    arguments = conv_arguments(2, padding=1, groups=groups)
+    problem = forward_problem(arguments, x, w, weights_ahead=ahead)
+    text = Plan(replace(problem, algorithm=name)).explain()
+    assert 0 < int(re.search(r"(\d+) bytes per thread", text)[1]) < 2 << 20

@@ -15,7 +15,7 @@
 #include "geometry.h"
 #include "weights.h"
 
-enum { box_bytes = 384 * 1024 };
+enum { box_bytes = 384 * 1024, wanted_units = 4 /* of small problems too */ };
 
 typedef struct tiles {
     gc_channel_lanes_state common;
@@ -102,9 +102,10 @@ static void choose_boxes(const gc_plan *plan, tiles *s) {
     const ptrdiff_t cuts = cuts_of(s);
     const ptrdiff_t bytes = s->in_place ? cuts * s->g * p->in_per_group * size
                                         : p->kernel[0] * reach(p, 1, s->out[1]) * s->row * size;
-    const ptrdiff_t least = s->by_runs && !s->in_place ? 1 : gc_ceil_div(bytes, box_bytes);
-    s->boxes =
-        gc_even_pieces(plan, p->groups * p->out_size[0] * s->blocks, cuts, gc_min(least, cuts));
+    const ptrdiff_t others = gc_max(p->groups * p->out_size[0] * s->blocks, 1);
+    const ptrdiff_t cached = s->by_runs && !s->in_place ? 1 : gc_ceil_div(bytes, box_bytes);
+    const ptrdiff_t least = gc_max(cached, gc_ceil_div(wanted_units, others));
+    s->boxes = gc_even_pieces(plan, others, cuts, gc_min(least, cuts));
     s->rows = s->by_runs ? 1 : gc_ceil_div(cuts, s->boxes);
     s->slice = reach(p, 1, s->rows) * s->row;
 }

@@ -232,11 +232,8 @@ static gc_status create(gc_plan *plan) {
     plan->units = p->batch * p->groups * p->out_per_group * p->out_size[0] * s->bands;
     if (p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     if (p->kernel[0] > 1) plan->scratch_size = (size_t)p->kernel[0] * sizeof(gc_depthwise_slab);
-    plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
-    plan->prepare_units = p->groups * p->out_per_group;
-    plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
+    gc_weights_plan(&s->weights, plan);
     plan->seconds = predict(plan, s);
-    plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
     return GC_OK;
 }
 

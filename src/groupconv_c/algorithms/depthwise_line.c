@@ -86,16 +86,13 @@ static gc_status create(gc_plan *plan) {
                       gc_min(s->tiles, gc_ceil_div(GC_WANTED_UNITS, gc_max(channels, 1))));
     plan->units = s->tiles ? p->batch * channels * s->parts : 0;
     plan->scratch_size = (size_t)(2 * s->tile + reach(p)) * plan->kernels->real_size;
-    plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
-    plan->prepare_units = channels;
-    plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
+    gc_weights_plan(&s->weights, plan);
     const double inside = (double)(s->last - s->first), taps = (double)p->kernel[2];
     const double edges = (double)s->tiles - inside;
     const double cycles = 40 + 15 * (double)s->parts + (double)s->tiles * (taps * 6 + 20) +
                           edges * (60 + (double)reach(p) / 8) +
                           (s->finished ? 25 * (double)s->tiles : 0);
     plan->seconds = (double)(p->batch * channels) * cycles * GC_CYCLE;
-    plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
     return GC_OK;
 }
 

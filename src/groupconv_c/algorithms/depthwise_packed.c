@@ -249,11 +249,8 @@ static gc_status create(gc_plan *plan) {
     plan->units = p->batch * p->groups * p->out_per_group * s->tiles;
     if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     plan->scratch_size = gc_packed_planes_bytes(plan, s) + gc_packed_tiles_bytes(plan, s);
-    plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
-    plan->prepare_units = p->groups * p->out_per_group;
-    plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
+    gc_weights_plan(&s->weights, plan);
     plan->seconds = predict(plan, s);
-    plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
     return GC_OK;
 }
 

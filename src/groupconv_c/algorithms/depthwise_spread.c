@@ -99,15 +99,12 @@ static gc_status create(gc_plan *plan) {
     const ptrdiff_t channels = p->groups * p->out_per_group;
     plan->units = p->batch * channels;
     plan->scratch_size = (size_t)row_size(plan, s) * plan->kernels->real_size;
-    plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
-    plan->prepare_units = channels;
-    plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
+    gc_weights_plan(&s->weights, plan);
     const double vectors = (double)gc_ceil_div(p->out_size[2], lanes), taps = (double)s->taps;
     const double copied = (double)row_size(plan, s) / (double)lanes;
     const double cycles = 60 + copied + (double)stride * taps * 4 +
                           vectors * (2.5 * taps + 4 + (s->finished ? 5 : 0));
     plan->seconds = (double)(p->batch * channels) * cycles * GC_CYCLE;
-    plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
     return GC_OK;
 }
 

@@ -112,11 +112,8 @@ static gc_status create(gc_plan *plan) {
     if (s->bands == 1 && p->out_per_group == 1)
         s->fetched = bytes / (2 * gc_ceil_div(rows, tile_rows) * s->ncolumns) + 1;
     plan->units = p->batch * p->groups * p->out_per_group * s->bands;
-    plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
-    plan->prepare_units = p->groups * p->out_per_group;
-    plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
+    gc_weights_plan(&s->weights, plan);
     plan->seconds = predict(plan, s);
-    plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
     return GC_OK;
 }
 

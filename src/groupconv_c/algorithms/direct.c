@@ -137,15 +137,12 @@ static gc_status create(gc_plan *plan) {
     plan->scratch_size =
         (gc_planes_elements(&s->planes, p->in_per_group) + 4 * tile) * plan->kernels->real_size +
         64;
-    plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
-    plan->prepare_units = p->groups * p->out_per_group;
-    plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
+    gc_weights_plan(&s->weights, plan);
     if (s->weights.order)
         plan->prepared_key =
             (size_t)(GC_KEY_PASSES + 256 * (s->axes[0].npasses +
                                             256 * (s->axes[1].npasses + 256 * s->axes[2].npasses)));
     plan->seconds = predict(plan, s, cycles_per_tap);
-    plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
     return GC_OK;
 }
 

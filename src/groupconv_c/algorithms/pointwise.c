@@ -114,9 +114,7 @@ static gc_status create(gc_plan *plan) {
     plan->units = s->positions ? p->batch * p->groups * s->panels * s->kslabs : 0;
     const size_t tile = (size_t)(GC_MAX_KB * GC_MAX_VB * kernels->lanes);
     plan->scratch_size = ((size_t)(p->in_per_group * s->panel) + tile) * kernels->real_size;
-    plan->prepared_size = gc_weights_prepared_size(&s->weights, plan);
-    plan->prepare_units = p->groups * p->out_per_group;
-    plan->prepared_key = plan->prepared_size ? GC_KEY_CONVERTED : 0;
+    gc_weights_plan(&s->weights, plan);
     const double vectors = (double)gc_ceil_div(s->positions, kernels->lanes);
     const int plain = s->in_step == plan->storage_size;
     const double copies = (double)p->in_per_group * vectors * (plain ? 2.5 : 25);
@@ -125,7 +123,6 @@ static gc_status create(gc_plan *plan) {
                                              (double)kernels->real_size);
     const double each = cycles * (double)p->in_per_group + copies + stores + weights;
     plan->seconds = ((double)(p->batch * p->groups) * each + gc_strided_cycles(plan)) * GC_CYCLE;
-    plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
     return GC_OK;
 }
 

@@ -1,5 +1,7 @@
 #include "weights.h"
 
+#include "algorithms.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,10 +60,13 @@ void gc_weights_destroy(gc_weights *s) {
     s->order = NULL;
 }
 
-size_t gc_weights_prepared_size(const gc_weights *s, const gc_plan *plan) {
-    const gc_problem *p = &plan->problem;
-    if (s->in_place) return 0;
-    return (size_t)(p->groups * p->out_per_group * s->per_k) * plan->kernels->real_size;
+void gc_weights_plan(const gc_weights *s, gc_plan *plan) {
+    const ptrdiff_t channels = plan->problem.groups * plan->problem.out_per_group;
+    plan->prepare_units = channels;
+    if (s->in_place) return;
+    plan->prepared_size = (size_t)(channels * s->per_k) * plan->kernels->real_size;
+    plan->prepared_key = GC_KEY_CONVERTED;
+    plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
 }
 
 static void prepare_in_order(const gc_weights *s, const gc_plan *plan, const char *from, char *to) {

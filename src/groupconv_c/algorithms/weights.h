@@ -27,7 +27,8 @@ static inline ptrdiff_t gc_weights_tap(const gc_weights *s, ptrdiff_t c, ptrdiff
                                        ptrdiff_t w) {
     return c * s->c + d * s->d + h * s->h + w * s->w;
 }
-size_t gc_weights_prepared_size(const gc_weights *weights, const gc_plan *plan);
+/* What preparing them, if so, means for the plan: sizes, units, key, predicted seconds. */
+void gc_weights_plan(const gc_weights *weights, gc_plan *plan);
 /* Copies output channels first..last-1, counted over all groups, as reals in the prepared order. */
 void gc_weights_copy(const gc_weights *weights, const gc_plan *plan, const void *weight, char *to,
                      ptrdiff_t first, ptrdiff_t last);

@@ -15,10 +15,11 @@
 enum {
     input_bytes = 1100 * 1024, /* of a box, transformed */
     products_bytes = 512 *
-        1024,    /* that wait for their inverse transform: the input is read once for them */
-    k_slab = 16, /* output channels of a unit */
-    slab_bytes = 640 * 1024, /* their transformed weights, where a call transforms them itself */
-    few_boxes = 4,           /* of a call, so that it had better transform them again for each */
+        1024,           /* that wait for their inverse transform: the input is read once for them */
+    k_slab = 16,        /* output channels of a unit */
+    least_channels = 4, /* that are multiplied together */
+    thread_bytes = 1984 * 1024, /* of a thread: with rows and tiles below 2 MiB */
+    few_boxes = 4,              /* of a call, so that it had better transform them again for each */
 };
 
 static const gc_winograd_kind kinds[GC_WINOGRAD_KINDS] = {{4, 3, 6}, {2, 5, 6}, {2, 3, 4}};
@@ -116,27 +117,25 @@ gc_winograd_sizes gc_winograd_scratch(const gc_plan *plan, const gc_winograd *s)
     return z;
 }
 
-/* Output channels of a slab, in whole tiles of products. */
-static ptrdiff_t slab_channels(const gc_plan *plan, const gc_winograd *s) {
-    const ptrdiff_t bytes = s->kind.window * s->kind.window * plan->problem.in_per_group *
-                            (ptrdiff_t)plan->kernels->real_size;
-    ptrdiff_t channels = k_slab;
-    while (channels > 4 && channels * bytes > slab_bytes) channels /= 2;
-    return channels;
-}
-
-/* Units are slabs of few channels, that share out evenly; a thread joins those that follow each other. The
- * most channels that are multiplied together. Predictions do not know whether the call transforms weights. */
+/* Units are slabs of few channels, that share out evenly; a thread joins those that follow each other while
+ * its memory lasts. The most channels that are multiplied together. Predictions and units do not know whether
+ * the call transforms weights. */
 static ptrdiff_t join_slabs(gc_plan *plan, gc_winograd *s) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t products = s->kind.window * s->kind.window * s->tile_vectors *
-                               plan->kernels->lanes * (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, icg = p->in_per_group;
+    const ptrdiff_t window = s->kind.window * s->kind.window, taps = s->kind.taps * s->kind.taps;
+    const ptrdiff_t input =
+        ((ptrdiff_t)gc_planes_elements(&s->planes, icg) + window * s->in_step) * size +
+        icg * taps * (ptrdiff_t)sizeof(ptrdiff_t);
+    const ptrdiff_t left = gc_max(thread_bytes - input, 0);
+    const ptrdiff_t products = window * s->tile_vectors * plan->kernels->lanes * size;
+    const ptrdiff_t weights = (window + taps) * icg * size;
+    const ptrdiff_t fit = gc_min(
+        gc_max(gc_min(products_bytes, left) / products / 8 * 8, least_channels), p->out_per_group);
+    const ptrdiff_t late = gc_max(gc_min(left / (products + weights), k_slab), 1);
     plan->prepares_in_work = !p->weights_ahead && p->batch * s->boxes <= few_boxes;
-    const ptrdiff_t late = slab_channels(plan, s),
-                    fit =
-                        gc_min(gc_max(products_bytes / products / 8 * 8, k_slab), p->out_per_group);
     s->kslabs = gc_even_pieces(plan, p->groups * s->boxes, p->out_per_group,
-                               gc_ceil_div(p->out_per_group, k_slab));
+                               gc_ceil_div(p->out_per_group, late));
     const ptrdiff_t slab = gc_ceil_div(p->out_per_group, s->kslabs);
     s->joined = gc_max((plan->prepares_in_work ? gc_min(late, fit) : fit) / slab, 1);
     s->kb = gc_choose_kb(plan->kernels, fit, s->tile_vectors, &s->cycles_per_channel_pair);
@@ -191,8 +190,8 @@ static gc_status create_kind(gc_plan *plan, int which) {
             s->offsets[i * s->kind.window + j] =
                 gc_planes_tap(&s->planes, s->axes, none, &s->axes[1].passes[0].taps[i],
                               &s->axes[2].passes[0].taps[j]);
-    const ptrdiff_t wide = join_slabs(plan, s);
     s->in_step = off_set(p->in_per_group * s->tile_vectors * lanes);
+    const ptrdiff_t wide = join_slabs(plan, s);
     s->out_step = off_set(wide * s->tile_vectors * lanes);
     s->out_row = s->tile_vectors * lanes * s->kind.outputs;
     s->taps = malloc((size_t)p->in_per_group * sizeof *s->taps);
