@@ -168,6 +168,19 @@ def test_an_input_that_no_output_reads_reaches_nothing() -> None:
         assert (got == 9 * (6 if dense else 1)).all()
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("width", [17, 33, 60])
+def test_an_input_that_no_output_reads_reaches_no_weight_gradient(width: int, stride: int) -> None:
+    """The last vector of a row of output gradients ends before the row of inputs does."""
+    g = np.ones((2, 5, 6, width), "f4")
+    read = (width - 1) * stride + 3
+    x = np.full((2, 5, 5 * stride + 3, read + 9), np.nan, "f4")
+    x[..., :read] = 1
+    x = x[..., : read + stride - 1]  # with stride 2, no window holds the last column
+    got = gc.grad.conv2d_weight(x, (5, 1, 3, 3), g, stride, groups=5)
+    assert (got == 2 * 6 * width).all()
+
+
 def test_values_that_overflow() -> None:
     """Sums past the largest float32 are infinite, as by any other order of adding."""
     x, w = np.full((1, 4, 5, 5), 3e38, "f4"), np.ones((4, 4, 3, 3), "f4")

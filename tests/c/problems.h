@@ -7,7 +7,7 @@
 /* A random problem without strides. */
 gc_problem problem_draw(gc_op op, gc_dtype dtype);
 
-/* Problems of every width up to two of the longest vectors; 0 when `index` is behind the last. */
+/* Lists, in problem_lists.c. Problems of every width up to two of the longest vectors; 0 when `index` is behind the last. */
 int problem_narrow(int index, gc_problem *p);
 
 /* Depthwise problems around the edges of vectors and tiles, of every kernel of up to 8 columns: 0 when
@@ -20,6 +20,10 @@ int problem_line(int index, gc_problem *p);
 
 /* Depthwise transposed problems of one dimension with a stride: 0 when `index` is behind the last. */
 int problem_spread(int index, gc_problem *p);
+
+/* Weight gradients of few channels per group, around the edges of vectors and of the input: 0 when `index` is
+ * behind the last. */
+int problem_rows(int index, gc_problem *p);
 
 /* Problems with enough work for several threads: 0 when `index` is behind the last. */
 int problem_larger(int index, gc_problem *p);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ahead.h"
 #include "algorithms.h"
 #include "pack.h"
 #include "weight_sums.h"
@@ -69,23 +70,45 @@ static gc_status create_bits(const gc_kernels *kernels, grad_weight *s) {
     return GC_OK;
 }
 
+/* Cycles of a vector of positions with `channels` output channels by `taps`, in tiles of kb channels. */
+static double vector_cycles(const gc_kernels *k, ptrdiff_t channels, ptrdiff_t taps, int kb) {
+    const int tb = k->max_tb[kb - 1];
+    /* inputs at the offsets of taps cross cache lines: two loads each */
+    const double used = (double)gc_min(tb, taps), loads = kb / 2.0 + used;
+    const double arithmetic = kb * used / 2;
+    return (double)gc_ceil_div(channels, kb) * (double)gc_ceil_div(taps, tb) *
+           ((loads > arithmetic ? loads : arithmetic) + 1);
+}
+
 /* Output channels per tile that need the fewest cycles for a slab. */
 static int choose_kb(const gc_kernels *k, ptrdiff_t channels, ptrdiff_t taps) {
     int best = 1;
     double best_cycles = 0;
     for (int kb = 1; kb <= GC_MAX_DOT_KB && kb <= channels; kb++) {
-        const int tb = k->max_tb[kb - 1];
-        /* inputs at the offsets of taps cross cache lines: two loads each */
-        const double used = (double)gc_min(tb, taps), loads = kb / 2.0 + used;
-        const double arithmetic = kb * used / 2;
-        const double cycles = (double)gc_ceil_div(channels, kb) * (double)gc_ceil_div(taps, tb) *
-                              ((loads > arithmetic ? loads : arithmetic) + 1);
+        const double cycles = vector_cycles(k, channels, taps, kb);
         if (best_cycles == 0 || cycles < best_cycles) {
             best = kb;
             best_cycles = cycles;
         }
     }
     return best;
+}
+
+static double predict(const gc_plan *plan, const grad_weight *s) {
+    const gc_problem *p = &plan->problem;
+    const double lanes = (double)plan->kernels->lanes;
+    const double vectors = (double)(s->flat * s->boxes[0] * s->boxes[1] * s->boxes[2]) / lanes;
+    const ptrdiff_t kslab = gc_ceil_div(p->out_per_group, s->kslabs);
+    const ptrdiff_t cslab = gc_ceil_div(p->in_per_group, s->cslabs);
+    /* more than a few channels come from the second-level cache */
+    const double reading = 1 + (double)gc_min(cslab + kslab / 4, 24) / 24;
+    const double products = reading * vectors *
+                            vector_cycles(plan->kernels, kslab, cslab * s->per_channel, s->kb) *
+                            (double)(s->kslabs * s->cslabs);
+    const double inputs = (double)(p->in_size[0] * p->in_size[1] * p->in_size[2]) / lanes;
+    const double pack = (double)(p->in_per_group * s->kslabs) * (inputs * 2.8 + 50) +
+                        (double)(p->out_per_group * s->cslabs) * (vectors * 2.8 + 50);
+    return (double)(p->batch * p->groups) * (products + pack) * GC_CYCLE;
 }
 
 static size_t x_elements(const gc_plan *plan, const grad_weight *s) {
@@ -100,7 +123,6 @@ static size_t g_elements(const gc_plan *plan, const grad_weight *s) {
 
 static gc_status create(gc_plan *plan) {
     const gc_problem *p = &plan->problem;
-    const gc_kernels *kernels = plan->kernels;
     grad_weight *s = plan->state = calloc(1, sizeof *s);
     if (s == NULL) return GC_ERROR_MEMORY;
     for (int i = 0; i < 3; i++) {
@@ -110,7 +132,10 @@ static gc_status create(gc_plan *plan) {
     s->kslabs = gc_ceil_div(p->out_per_group, slab);
     s->cslabs = gc_ceil_div(p->in_per_group, 2 * slab);
     const ptrdiff_t cslab = gc_ceil_div(p->in_per_group, s->cslabs);
-    gc_planes_choose(&s->planes, s->axes, cslab, box_bytes, plan->kernels, s->boxes);
+    const ptrdiff_t kslab = gc_ceil_div(p->out_per_group, s->kslabs);
+    const ptrdiff_t phases = s->axes[0].nphases * s->axes[1].nphases * s->axes[2].nphases;
+    gc_planes_choose(&s->planes, s->axes, cslab + gc_ceil_div(kslab, phases), box_bytes,
+                     plan->kernels, s->boxes);
     const ptrdiff_t *e = s->planes.extent;
     s->flat = (e[0] - 1) * s->planes.slice + (e[1] - 1) * s->planes.pitch + e[2];
     const int whole = s->boxes[0] * s->boxes[1] * s->boxes[2] == 1 && s->planes.nplanes == 1;
@@ -124,28 +149,16 @@ static gc_status create(gc_plan *plan) {
     if (status_bits != GC_OK) return status_bits;
     const ptrdiff_t alone = p->groups * s->kslabs * s->cslabs;
     s->chunks = gc_max(1, gc_min(wanted_units / alone, p->batch / s->images));
-    s->kb =
-        choose_kb(plan->kernels, gc_ceil_div(p->out_per_group, s->kslabs), cslab * s->per_channel);
+    s->kb = choose_kb(plan->kernels, kslab, cslab * s->per_channel);
     plan->units = alone * s->chunks;
-    const ptrdiff_t kslab = gc_ceil_div(p->out_per_group, s->kslabs);
     const size_t size = plan->kernels->real_size;
     plan->scratch_size = gc_round_up(x_elements(plan, s) * size, 64) +
                          gc_round_up(g_elements(plan, s) * size, 64) +
                          (size_t)(kslab * cslab * s->per_channel) * size;
     gc_weight_sums_share(plan, s->chunks);
-    const double vectors = (double)(s->flat * s->boxes[0] * s->boxes[1] * s->boxes[2]) /
-                           plan->kernels->lanes * (double)p->batch;
-    const double cycles = kernels->registers < 32 ? 1.1 : 0.8;
-    plan->seconds = (double)gc_weight_count(p) * vectors * cycles * GC_CYCLE;
+    plan->seconds = predict(plan, s);
     return GC_OK;
 }
-
-/* Memory that is packed next, to be fetched while products are summed: inputs, then gradients. */
-typedef struct ahead {
-    const char *next[2];
-    ptrdiff_t left[2];
-    ptrdiff_t rate; /* bytes with each vector of a dot product */
-} ahead;
 
 /* The piece of the gradient that a unit sums up. */
 typedef struct piece {
@@ -213,41 +226,19 @@ static void clear_slot(const piece *u, ptrdiff_t slot) {
 }
 
 /* What the dot products of one image read of the next one; nothing where several are joined or one is cut. */
-static ahead ahead_of(const piece *u, ptrdiff_t n) {
+static gc_ahead ahead_of(const piece *u, ptrdiff_t n) {
     const gc_plan *plan = u->run->plan;
     const gc_problem *p = &plan->problem;
     const grad_weight *s = u->s;
-    const ptrdiff_t *in = p->input_strides, *out = p->weight_strides, size = plan->storage_size;
-    const ptrdiff_t in_plane = p->in_size[0] * p->in_size[1] * p->in_size[2] * size;
-    const ptrdiff_t out_plane = p->out_size[0] * p->out_size[1] * p->out_size[2] * size;
-    if (s->images > 1 || s->boxes[0] * s->boxes[1] * s->boxes[2] > 1 || in[4] != size ||
-        out[4] != size || (p->in_per_group > 1 && in[1] != in_plane) ||
-        (p->out_per_group > 1 && out[1] != out_plane))
-        return (ahead){0};
+    if (s->images > 1 || s->boxes[0] * s->boxes[1] * s->boxes[2] > 1) return (gc_ahead){0};
     const ptrdiff_t channels = u->k1 - u->k0, taps = taps_of(u);
     const ptrdiff_t passes =
         gc_ceil_div(channels, s->kb) * gc_ceil_div(taps, plan->kernels->max_tb[s->kb - 1]);
-    ahead a = {
-        .next = {(const char *)u->run->arrays->input + n * in[0] +
-                     (u->group * p->in_per_group + u->c0) * in[1],
-                 (const char *)u->run->arrays->weight + n * out[0] +
-                     (u->group * p->out_per_group + u->k0) * out[1]},
-        .left = {(u->c1 - u->c0) * in_plane, channels * out_plane},
-    };
-    a.rate = gc_ceil_div(a.left[0] + a.left[1], gc_max(s->flat / plan->kernels->lanes, 1) * passes);
-    a.rate = gc_max(a.rate, 32); /* at once rather than the same line again and again */
-    return a;
+    return gc_ahead_planes(plan, u->run->arrays, n, u->group * p->in_per_group + u->c0,
+                           u->c1 - u->c0, u->group * p->out_per_group + u->k0, channels, passes);
 }
 
-static void fetch_on(ahead *a, gc_tap_dot *dot) {
-    const int i = a->left[0] <= 0;
-    dot->fetch = a->next[i];
-    dot->fetch_bytes = a->left[i] > 0 ? a->rate : 0;
-    a->next[i] += dot->vectors * a->rate;
-    a->left[i] -= dot->vectors * a->rate;
-}
-
-static void add_products(const piece *u, ahead next) {
+static void add_products(const piece *u, gc_ahead next) {
     const gc_kernels *kernels = u->run->plan->kernels;
     const grad_weight *s = u->s;
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
@@ -265,7 +256,7 @@ static void add_products(const piece *u, ahead next) {
                 tb = gc_ceil_div(taps - t, gc_ceil_div(taps - t, kernels->max_tb[kb - 1]));
                 dot.taps = s->taps + t;
                 dot.sums = u->sums + (k * taps + t) * size;
-                fetch_on(&next, &dot);
+                dot.fetch = gc_ahead_take(&next, dot.vectors, &dot.fetch_bytes);
                 kernels->tap_dot[kb - 1][tb - 1](&dot);
             }
         }
@@ -300,7 +291,7 @@ static void sum_piece(const piece *u) {
             }
             add_products(u, step + 1 < last ? ahead_of(u, step + 1)
                             : u->more       ? ahead_of(&then, 0)
-                                            : (ahead){0});
+                                            : (gc_ahead){0});
         }
     }
 }

@@ -12,6 +12,7 @@
 #include "depthwise_rows_tmpl.h"
 #include "depthwise_spread_tmpl.h"
 #include "tap_dot_tmpl.h"
+#include "row_dot_tmpl.h"
 #include "lane_dot_tmpl.h"
 #include "winograd_tmpl.h"
 #include "channel_lanes_tmpl.h"
@@ -41,6 +42,9 @@ static const gc_kernels OP(table) = {
     .rolling3x3_pair = OP(rolling3x3_pair),
     .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},
     .tap_dot = {TAP_DOT_ENTRIES(1), TAP_DOT_ENTRIES(2), TAP_DOT_ENTRIES(3), TAP_DOT_ENTRIES(4)},
+    .max_row_dot = ROW_DOT_MAX,
+    .row_dot = {{ROW_DOT_ENTRIES(1, 1), ROW_DOT_ENTRIES(1, 2), ROW_DOT_ENTRIES(1, 3)},
+                {ROW_DOT_ENTRIES(2, 1), ROW_DOT_ENTRIES(2, 2), ROW_DOT_ENTRIES(2, 3)}},
     .turn = OP(turn),
     .max_lane_dot_tb = {LANE_DOT_MAX_TB(1), LANE_DOT_MAX_TB(2)},
     .lane_dot = {LANE_DOT_ENTRIES(1), LANE_DOT_ENTRIES(2), LANE_DOT_ENTRIES(3), LANE_DOT_ENTRIES(4),
@@ -71,6 +75,11 @@ const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) =
 #undef TAP_DOT_ROW
 #undef TAP_DOT_ENTRY
 #undef TAP_DOT_ENTRIES
+#undef ROW_DOT_MAX
+#undef ROW_DOT
+#undef ROW_DOT_ROW
+#undef ROW_DOT_ENTRY
+#undef ROW_DOT_ENTRIES
 #undef LANE_DOT_MAX_TB
 #undef LANE_DOT
 #undef LANE_DOT_ROW

@@ -206,6 +206,28 @@ typedef struct gc_tap_dot {
 
 typedef void gc_tap_dot_fn(const gc_tap_dot *);
 
+enum { GC_MAX_ROW_DOT_ROWS = 3, GC_MAX_ROW_DOT_COLUMNS = 8 };
+
+/* row_dot[S-1][I-1][J-1]: gradients by I kernel rows x J kernel columns of two channels' rows that are read in
+ * place, stride S; NULL where I*J is more than max_row_dot. Adds to a vector of sums for each tap, whose lanes
+ * together are
+ *   sums[i*sums_row + j*lanes ..] += sum over rows y and columns q of
+ *       grad[y*grad_row + q] * in[y*in_row + i*tap_row + j*dilation + S*q]
+ * Of a row of input the elements first .. last - 1 exist, counted from `in`; the others are zeros. dilation is
+ * 1 with stride 2. */
+typedef struct gc_row_dot {
+    const void *in, *grad;
+    ptrdiff_t in_row, tap_row, grad_row, rows, columns, dilation;
+    ptrdiff_t first, last;
+    ptrdiff_t inside, outside; /* vectors inside .. outside - 1 read only what exists */
+    void *sums;
+    ptrdiff_t sums_row;
+    const char *fetch; /* memory that is read next, so many bytes with each vector */
+    ptrdiff_t fetch_bytes;
+} gc_row_dot;
+
+typedef void gc_row_dot_fn(const gc_row_dot *);
+
 /* winograd_weights[kind]: the kernels of one output channel over `channels` input channels, taps x taps
  * reals each, one after the other; `mirror` turns them by half a turn. Element e of the transformed kernel
  * of channel c goes to to[e*step + c]. */
@@ -372,6 +394,8 @@ typedef struct gc_kernels {
     void (*rolling3x3_pair)(const gc_rolling *, const gc_rolling *);
     int max_tb[GC_MAX_DOT_KB];
     gc_tap_dot_fn *tap_dot[GC_MAX_DOT_KB][GC_MAX_DOT_TB];
+    int max_row_dot;
+    gc_row_dot_fn *row_dot[2][GC_MAX_ROW_DOT_ROWS][GC_MAX_ROW_DOT_COLUMNS];
     void (*turn)(const gc_turn *);
     int max_lane_dot_tb[GC_MAX_LANE_DOT_VB];
     gc_lane_dot_fn *lane_dot[GC_MAX_LANE_DOT_TB][GC_MAX_LANE_DOT_VB];

@@ -1,0 +1,294 @@
+#include "problems.h"
+
+int problem_narrow(int index, gc_problem *p) {
+    enum { widths = 34, kinds = 8 };
+    static const struct {
+        gc_op op;
+        ptrdiff_t groups, in_per_group, out_per_group, kernel, stride;
+    } kind[kinds] = {
+        {GC_CONV, 3, 1, 1, 3, 1}, /* depthwise */
+        {GC_CONV, 3, 1, 1, 5, 1},           {GC_CONV, 2, 1, 2, 3, 2},
+        {GC_CONV, 1, 3, 5, 1, 1}, /* pointwise */
+        {GC_CONV, 2, 3, 4, 3, 1},           {GC_CONV, 1, 3, 5, 3, 2},
+        {GC_CONV_TRANSPOSE, 2, 2, 3, 3, 2}, {GC_GRAD_WEIGHT, 2, 2, 3, 3, 1},
+    };
+    if (index >= widths * kinds) return 0;
+    const int k = index / widths, width = 1 + index % widths;
+    const ptrdiff_t size[2] = {1 + width % 6, width};
+    *p = (gc_problem){.op = kind[k].op, .ndim = 2, .batch = 1, .groups = kind[k].groups};
+    p->dtype = index % 3 ? GC_F32 : GC_F64;
+    p->in_per_group = kind[k].in_per_group;
+    p->out_per_group = kind[k].out_per_group;
+    for (int i = 0; i < 2; i++) {
+        p->in_size[i] = size[i];
+        p->kernel[i] = kind[k].kernel;
+        p->stride[i] = kind[k].stride;
+        p->dilation[i] = 1;
+        p->pad_before[i] = kind[k].kernel / 2;
+        p->out_size[i] =
+            p->op == GC_CONV_TRANSPOSE ? size[i] * p->stride[i] : (size[i] - 1) / p->stride[i] + 1;
+    }
+    if (p->op != GC_GRAD_WEIGHT) {
+        p->has_residual = index % 2;
+        p->activation = index % 5 < 2 ? GC_RELU : GC_IDENTITY;
+    }
+    return 1;
+}
+
+int problem_depthwise(int index, gc_problem *p) {
+    static const ptrdiff_t widths[] = {1, 2, 4, 7, 8, 9, 14, 15, 16, 17, 23, 31, 33, 40, 66};
+    static const struct {
+        gc_op op;
+        ptrdiff_t stride, dilation;
+        int ndim;
+    } kind[] = {{GC_CONV, 1, 1, 2}, {GC_CONV, 1, 2, 2},           {GC_CONV, 2, 1, 2},
+                {GC_CONV, 2, 1, 3}, {GC_CONV_TRANSPOSE, 1, 1, 2}, {GC_CONV_TRANSPOSE, 2, 1, 2}};
+    enum { nwidths = sizeof widths / sizeof *widths, kinds = sizeof kind / sizeof *kind };
+    enum { kernels = 8 };
+    if (index >= nwidths * kinds * kernels) return 0;
+    const int k = index / nwidths % kinds, ndim = kind[k].ndim;
+    const ptrdiff_t kernel = 1 + index / nwidths / kinds, width = widths[index % nwidths];
+    *p = (gc_problem){.op = kind[k].op, .ndim = ndim, .batch = 1 + index % 2, .groups = 3};
+    p->dtype = index % 3 ? GC_F32 : GC_F64;
+    p->in_per_group = 1;
+    p->out_per_group = 1 + index % 5 / 4;
+    for (int i = 0; i < ndim; i++) {
+        const int depth = ndim == 3 && i == 0;
+        const ptrdiff_t stride = depth ? 1 : kind[k].stride,
+                        dilation = depth ? 1 : kind[k].dilation;
+        const ptrdiff_t taps = depth ? 3 : i == ndim - 1 ? kernel : 1 + (kernel + index % 2) % 8;
+        const ptrdiff_t reach = (taps - 1) * dilation, before = (reach + index % 3) / 2;
+        const ptrdiff_t n = depth ? 3 : i == ndim - 1 ? width : 1 + (width + index) % 11;
+        p->in_size[i] = n;
+        p->kernel[i] = taps;
+        p->stride[i] = stride;
+        p->dilation[i] = dilation;
+        p->pad_before[i] = before;
+        p->out_size[i] = (n + 2 * before - reach - 1) / stride + 1;
+        if (n + 2 * before < reach + 1) p->out_size[i] = 1;
+        if (p->op == GC_CONV_TRANSPOSE) {
+            p->out_size[i] = (n - 1) * stride - before + reach + 1 - index % 2;
+            if (p->out_size[i] < 1) p->out_size[i] = 1;
+        }
+    }
+    p->has_residual = index % 2;
+    p->activation = (gc_activation)(index % (GC_GELU + 1));
+    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    return 1;
+}
+
+int problem_line(int index, gc_problem *p) {
+    static const ptrdiff_t widths[] = {1,  15, 16, 17, 31,  32,  33,  48,
+                                       63, 64, 65, 96, 127, 129, 200, 333};
+    static const ptrdiff_t kernels[] = {1, 2, 4, 9, 32};
+    enum { nwidths = sizeof widths / sizeof *widths, nkernels = sizeof kernels / sizeof *kernels };
+    enum { ways = 8 }; /* of op, dilation, dtype */
+    if (index >= nwidths * nkernels * ways) return 0;
+    const int way = index / nwidths / nkernels;
+    const ptrdiff_t n = widths[index % nwidths], taps = kernels[index / nwidths % nkernels];
+    const ptrdiff_t dilation = way / 2 % 2 ? 3 : 1, reach = (taps - 1) * dilation;
+    /* before: none, some, all, more than all */
+    const ptrdiff_t before = (ptrdiff_t[]){0, reach / 2, reach, reach + 2}[index % 4];
+    const int transposed = way % 2;
+    *p = (gc_problem){
+        .op = transposed ? GC_CONV_TRANSPOSE : GC_CONV,
+        .dtype = way / 4 ? GC_F64 : GC_F32,
+        .ndim = 1,
+        .batch = 2,
+        .groups = 1 + index % 3,
+        .in_per_group = 1,
+        .out_per_group = 1 + index % 2,
+        .in_size = {n},
+        .kernel = {taps},
+        .stride = {1},
+        .dilation = {dilation},
+        .pad_before = {before},
+        .has_residual = index % 5 == 0,
+        .activation = (gc_activation)(index % (GC_GELU + 1)),
+    };
+    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    const ptrdiff_t after = index % 7;
+    const ptrdiff_t out = transposed ? n + reach - before - after : n + before + after - reach;
+    p->out_size[0] = out > 0 ? out : 1;
+    return 1;
+}
+
+int problem_spread(int index, gc_problem *p) {
+    static const ptrdiff_t widths[] = {1, 2, 3, 5, 8, 9, 15, 16, 17, 32, 33, 47, 65, 100};
+    static const struct {
+        ptrdiff_t stride, kernel;
+    } kinds[] = {{2, 2}, {2, 4}, {3, 3}, {3, 6}, {4, 4}, {2, 8}, {5, 5}, {8, 8}, {4, 16}, {3, 4}};
+    enum { nwidths = sizeof widths / sizeof *widths, nkinds = sizeof kinds / sizeof *kinds };
+    if (index >= nwidths * nkinds * 2) return 0;
+    const ptrdiff_t n = widths[index % nwidths], stride = kinds[index / nwidths % nkinds].stride;
+    const ptrdiff_t taps = kinds[index / nwidths % nkinds].kernel;
+    const ptrdiff_t before = (ptrdiff_t[]){0, taps / 2, taps, taps + 3}[index % 4];
+    *p = (gc_problem){
+        .op = GC_CONV_TRANSPOSE,
+        .dtype = index / nwidths / nkinds ? GC_F64 : GC_F32,
+        .ndim = 1,
+        .batch = 2,
+        .groups = 1 + index % 3,
+        .in_per_group = 1,
+        .out_per_group = 1 + index % 2,
+        .in_size = {n},
+        .kernel = {taps},
+        .stride = {stride},
+        .dilation = {1},
+        .pad_before = {before},
+        .has_residual = index % 5 == 0,
+        .activation = (gc_activation)(index % (GC_GELU + 1)),
+    };
+    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    const ptrdiff_t out = (n - 1) * stride + taps - before - index % 3 + index % (int)stride;
+    p->out_size[0] = out > 0 ? out : 1;
+    return 1;
+}
+
+int problem_rows(int index, gc_problem *p) {
+    static const ptrdiff_t widths[] = {1, 3, 7, 8, 9, 15, 16, 17, 24, 33, 50};
+    static const ptrdiff_t kernels[] = {1, 2, 3, 4, 5, 7, 8, 9, 20};
+    enum { nwidths = sizeof widths / sizeof *widths, nkernels = sizeof kernels / sizeof *kernels };
+    enum { ways = 8 }; /* of stride, dilation or depth, dtype */
+    if (index >= nwidths * nkernels * ways) return 0;
+    const int way = index / nwidths / nkernels;
+    const ptrdiff_t n = widths[index % nwidths], taps = kernels[index / nwidths % nkernels];
+    const ptrdiff_t stride = 1 + way % 2, dilation = stride == 1 && way / 2 % 2 ? 2 : 1;
+    const ptrdiff_t reach = (taps - 1) * dilation;
+    const ptrdiff_t before = (ptrdiff_t[]){0, reach / 2, reach, reach + 2}[index % 4];
+    *p = (gc_problem){
+        .op = GC_GRAD_WEIGHT,
+        .dtype = way / 4 ? GC_F64 : GC_F32,
+        .ndim = 2,
+        .batch = 3,
+        .groups = 1 + index % 3,
+        .in_per_group = 1 + index / 3 % 2,
+        .out_per_group = 1 + index % 2,
+        .out_size = {1 + index % 6, n},
+        .kernel = {1 + index / 2 % 4, taps},
+        .stride = {1 + index / 5 % 3, stride},
+        .dilation = {1 + index / 7 % 2, dilation},
+        .pad_before = {index % 3, before},
+    };
+    for (int i = 0; i < 2; i++) {
+        const ptrdiff_t all = (p->out_size[i] - 1) * p->stride[i] + 1 +
+                              (p->kernel[i] - 1) * p->dilation[i] - p->pad_before[i] - index % 5;
+        p->in_size[i] = all > 0 ? all : 1;
+    }
+    return 1;
+}
+
+int problem_larger(int index, gc_problem *p) {
+#define SQUARE(n) \
+    {             \
+        n, n      \
+    }
+    static const gc_problem larger[] = {
+        {.op = GC_CONV,
+         .ndim = 2,
+         .batch = 1,
+         .groups = 1,
+         .in_per_group = 32,
+         .out_per_group = 33,
+         .in_size = SQUARE(22),
+         .kernel = SQUARE(3),
+         .out_size = SQUARE(22),
+         .pad_before = {1, 1},
+         .activation = GC_RELU},
+        {.op = GC_CONV,
+         .ndim = 2,
+         .batch = 2,
+         .groups = 16,
+         .in_per_group = 4,
+         .out_per_group = 5,
+         .in_size = SQUARE(29),
+         .kernel = SQUARE(3),
+         .out_size = SQUARE(29),
+         .pad_before = {1, 1},
+         .has_residual = 1},
+        {.op = GC_CONV,
+         .ndim = 2,
+         .batch = 2,
+         .groups = 20,
+         .in_per_group = 1,
+         .out_per_group = 1,
+         .in_size = SQUARE(56),
+         .kernel = SQUARE(5),
+         .out_size = SQUARE(56),
+         .pad_before = {2, 2}},
+        /* bands of rows */
+        {.op = GC_CONV,
+         .ndim = 2,
+         .batch = 1,
+         .groups = 2,
+         .in_per_group = 1,
+         .out_per_group = 1,
+         .in_size = {400, 100},
+         .kernel = SQUARE(3),
+         .out_size = {400, 100},
+         .pad_before = {1, 1},
+         .has_residual = 1},
+        {.op = GC_CONV,
+         .ndim = 2,
+         .batch = 1,
+         .groups = 2,
+         .in_per_group = 1,
+         .out_per_group = 1,
+         .in_size = {601, 199},
+         .kernel = SQUARE(5),
+         .out_size = {301, 100},
+         .stride = {2, 2},
+         .pad_before = {2, 2},
+         .activation = GC_SILU},
+        {.op = GC_CONV_TRANSPOSE,
+         .ndim = 2,
+         .batch = 1,
+         .groups = 2,
+         .in_per_group = 1,
+         .out_per_group = 1,
+         .in_size = {200, 70},
+         .kernel = SQUARE(4),
+         .out_size = {400, 139},
+         .stride = {2, 2},
+         .pad_before = {1, 1},
+         .activation = GC_HARDSWISH},
+        {.op = GC_CONV,
+         .ndim = 1,
+         .batch = 1,
+         .groups = 2,
+         .in_per_group = 24,
+         .out_per_group = 32,
+         .in_size = {1000},
+         .kernel = {3},
+         .out_size = {998}},
+        {.op = GC_CONV_TRANSPOSE,
+         .ndim = 2,
+         .batch = 1,
+         .groups = 4,
+         .in_per_group = 16,
+         .out_per_group = 12,
+         .in_size = SQUARE(20),
+         .kernel = SQUARE(3),
+         .out_size = SQUARE(40),
+         .stride = {2, 2},
+         .pad_before = {1, 1}},
+        {.op = GC_GRAD_WEIGHT,
+         .ndim = 2,
+         .batch = 3,
+         .groups = 2,
+         .in_per_group = 16,
+         .out_per_group = 16,
+         .in_size = SQUARE(24),
+         .kernel = SQUARE(3),
+         .out_size = SQUARE(24),
+         .pad_before = {1, 1}},
+    };
+#undef SQUARE
+    if (index >= (int)(sizeof larger / sizeof larger[0])) return 0;
+    *p = larger[index];
+    for (int i = 0; i < GC_MAX_DIMS; i++) {
+        if (p->stride[i] == 0) p->stride[i] = 1;
+        p->dilation[i] = 1;
+    }
+    return 1;
+}
