@@ -175,9 +175,9 @@ def algorithms(call: Callable[..., Any], *operands: Any, **arguments: Any) -> li
     raise AssertionError("an unknown algorithm was accepted")
 
 
-def is_winograd(algorithm: str) -> bool:
-    """Tell the algorithms whose error has another bound, tested in test_winograd."""
-    return algorithm.startswith("winograd")
+def has_own_bound(algorithm: str) -> bool:
+    """Tell the algorithms whose error has another bound: see test_winograd, test_fourier."""
+    return algorithm.startswith("winograd") or algorithm == "fourier"
 
 
 # --- rounding -----------------------------------------------------------------------------------
@@ -237,8 +237,8 @@ def assert_within(
         )
 
 
-# Where Winograd's algorithm may have been chosen, with its larger error: see test_winograd.
-WINOGRAD_UNITS = 1024
+# Where an algorithm that transforms may have been chosen, with its larger error.
+TRANSFORM_UNITS = 1024
 
 
 def units_for(*taps: int) -> int:

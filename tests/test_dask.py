@@ -268,6 +268,12 @@ LAYERS = {
     "5x5": ((2, 32, 40, 36), (32, 16, 5, 5), {"padding": 2, "groups": 2}),
     "small map": ((3, 128, 7, 7), (128, 32, 3, 3), {"padding": 1, "groups": 4}),
     "1-D": ((2, 32, 500), (32, 2, 31), {"padding": 15, "groups": 16}),
+    "1-D long": ((2, 32, 500), (32, 8, 40), {"padding": 20, "groups": 4}),
+    "1-D long transposed": (
+        (1, 32, 700),
+        (32, 8, 33),
+        {"dilation": 2, "transposed": True, "groups": 4},
+    ),
     "3-D": ((1, 16, 9, 20, 22), (16, 4, 3, 3, 3), {"padding": 1, "groups": 4}),
 }
 CUTS = {

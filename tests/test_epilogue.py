@@ -8,7 +8,7 @@ from helpers import (
     FLOATS,
     HALVES,
     LAYOUTS,
-    WINOGRAD_UNITS,
+    TRANSFORM_UNITS,
     Case,
     algorithms,
     assert_within,
@@ -16,7 +16,7 @@ from helpers import (
     finfo,
     function,
     guarded,
-    is_winograd,
+    has_own_bound,
     place,
     units_for,
 )
@@ -153,7 +153,7 @@ def test_every_algorithm(case: Case, activation: object) -> None:
         for name in algorithms(conv, x, w, b, **arguments):
             with guarded(shape, dtype, layout) as out:
                 conv(x, w, b, **arguments, activation=activation, algorithm=name, out=out)
-            terms = WINOGRAD_UNITS if is_winograd(name) else units_for(*w.shape[1:])
+            terms = TRANSFORM_UNITS if has_own_bound(name) else units_for(*w.shape[1:])
             assert_activated(out, reference.conv, (x, w, b), arguments, activation, terms)
 
 
@@ -173,7 +173,7 @@ def test_transposed(activation: object) -> None:
             with guarded(shape, "float32") as out:
                 conv_transpose(x, w, b, **arguments, activation=activation, algorithm=name, out=out)
             operands, terms = (x, w, b), units_for(case.in_per_group, *case.kernel)
-            terms = WINOGRAD_UNITS if is_winograd(name) else terms
+            terms = TRANSFORM_UNITS if has_own_bound(name) else terms
             assert_activated(out, reference.conv_transpose, operands, arguments, activation, terms)
 
 

@@ -8,7 +8,7 @@ from helpers import (
     FLOATS,
     KINDS,
     LAYOUTS,
-    WINOGRAD_UNITS,
+    TRANSFORM_UNITS,
     Case,
     assert_within,
     exact,
@@ -41,7 +41,7 @@ def check_input(case: Case, dtype: object = "float32", layout: str = "contiguous
     want = exact(reference.conv_input, *operands, **case.arguments)
     bound = reference.error_bound(reference.conv_input, *operands, **case.arguments)
     wide = case.out_per_group >= 8 and case.kernel in ((3, 3), (5, 5)) and case.stride == 1
-    assert_within(got, want, bound, WINOGRAD_UNITS if wide else 64)
+    assert_within(got, want, bound, TRANSFORM_UNITS if wide else 64)
 
 
 def check_weight(case: Case, dtype: object = "float32", layout: str = "contiguous") -> None:

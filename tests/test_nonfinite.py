@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers import (
-    WINOGRAD_UNITS,
+    TRANSFORM_UNITS,
     Case,
     algorithms,
     assert_within,
     function,
     gradient,
-    is_winograd,
+    has_own_bound,
     place,
 )
 
@@ -62,7 +62,7 @@ def test_in_the_input(case: Case, special: str, layout: str) -> None:
         spoiled = place(spoiled, layout)
         for name in algorithms(conv, spoiled, w, b, **case.arguments):
             got = conv(spoiled, w, b, **case.arguments, algorithm=name)
-            assert_within(got, want, bound, WINOGRAD_UNITS if is_winograd(name) else 64)
+            assert_within(got, want, bound, TRANSFORM_UNITS if has_own_bound(name) else 64)
         got = conv(spoiled, w, b, **case.arguments)
         np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
 
@@ -78,7 +78,7 @@ def test_in_the_weight(case: Case, special: str) -> None:
         bound = reference.error_bound(reference.conv, x, spoiled, b, **case.arguments)
         for name in algorithms(conv, x, spoiled, b, **case.arguments):
             got = conv(x, spoiled, b, **case.arguments, algorithm=name)
-            assert_within(got, want, bound, WINOGRAD_UNITS if is_winograd(name) else 64)
+            assert_within(got, want, bound, TRANSFORM_UNITS if has_own_bound(name) else 64)
 
 
 @pytest.mark.parametrize("case", CASES[:8], ids=str)
@@ -119,7 +119,7 @@ def test_in_the_input_of_a_transposed_convolution(case: Case, special: str) -> N
         bound = reference.error_bound(reference.conv_transpose, spoiled, w, b, **arguments)
         for name in algorithms(conv_transpose, spoiled, w, b, **arguments):
             got = conv_transpose(spoiled, w, b, **arguments, algorithm=name)
-            assert_within(got, want, bound, WINOGRAD_UNITS if is_winograd(name) else 64)
+            assert_within(got, want, bound, TRANSFORM_UNITS if has_own_bound(name) else 64)
 
 
 @each_special
@@ -133,7 +133,7 @@ def test_in_the_output_gradient(case: Case, special: str) -> None:
         got = by_input(*operands, **case.arguments)
         want = reference.conv_input(*operands, **case.arguments)
         bound = reference.error_bound(reference.conv_input, *operands, **case.arguments)
-        assert_within(got, want, bound, WINOGRAD_UNITS)
+        assert_within(got, want, bound, TRANSFORM_UNITS)
         operands = (x, w.shape, spoiled)
         got = by_weight(*operands, **case.arguments)
         want = reference.conv_weight(*operands, **case.arguments)

@@ -3,7 +3,7 @@
 Two limits are measured, in the process that races: how many multiply-adds a second the cores can do
 with everything in registers, and how fast they copy memory. A layer needs at least
 ``max(operations / peak, bytes / copy rate)`` seconds. Operations are those of the definition, so an
-algorithm that saves multiplications (Winograd's) may run below the floor: fractions above one are
+algorithm that saves multiplications (Winograd's, Fourier's) may run below the floor: fractions above one are
 real there.
 """
 

@@ -167,7 +167,7 @@ class Layer:
         """Operations of the definition: two for every weight applied at every position.
 
         Padding counts, as if its zeros were multiplied; an algorithm that saves multiplications,
-        such as Winograd's, does not lower the figure.
+        such as Winograd's or Fourier's, does not lower the figure.
         """
         applied_at = self.input if self.transposed else self.output
         return 2 * math.prod(applied_at) * math.prod(self.weight[1:])

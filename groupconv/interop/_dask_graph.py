@@ -19,7 +19,6 @@ from groupconv.interop._windows import Axis, Run, Window
 AnyArray: TypeAlias = da.Array | np.ndarray[Any, Any]
 
 # Winograd's tiles are 4 or 2 outputs wide, and an output's bits depend on its place in its tile.
-# All other algorithms add up an output's products in one order wherever it lies.
 _WINOGRAD_TILE = 4
 
 
@@ -126,7 +125,7 @@ def _blockwise(
     in_chunks = merge_chunks(x.chunks[1], in_per_group)
     out_chunks = tuple(chunk // in_per_group * out_per_group for chunk in in_chunks)
     x = x.rechunk({1: in_chunks})
-    multiple = _WINOGRAD_TILE if algorithm.startswith("winograd") else 1
+    multiple = _tile(algorithm, arguments, geometry)
     sizes, edges = [], []
     for number, axis in enumerate(_axes(arguments, geometry)):
         pieces = axis.cuts(x.chunks[2 + number], multiple)
@@ -164,6 +163,21 @@ def _blockwise(
         in_per_group=in_per_group,
         threads=threads,
     )
+
+
+def _tile(algorithm: str, arguments: Arguments, geometry: Geometry) -> int:
+    """Outputs along an axis in whose tile or block an output's bits depend on its place.
+
+    Only algorithms that transform have such; all others add up an output's products in one order
+    wherever it lies.
+    """
+    if algorithm.startswith("winograd"):
+        return _WINOGRAD_TILE
+    if algorithm == "fourier":  # its blocks: src/groupconv_c/algorithms/fourier.c
+        span = arguments.dilation[0] * (geometry.kernel[0] - 1) + 1
+        points = 1 << (2 * span - 1).bit_length()
+        return points - span + 1
+    return 1
 
 
 def _inner(name: str, count: int) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ follow the input's:
 The result has the same bits as one call on the whole array in C order, where all workers have the
 instruction set of the process that makes the graph. The algorithm is therefore chosen once, for the
 whole problem, and every task uses that one; pieces of space begin where the algorithm's own tiles
-do. Give ``algorithm=`` to choose it yourself. One exception: around an infinity or NaN Winograd's
-algorithm computes directly, as far as its blocks reach, and those end with the pieces; finite
-outputs nearby may differ in their last bits.
+do. Give ``algorithm=`` to choose it yourself. One exception: around an infinity or NaN algorithms
+that transform (``winograd``, ``fourier``) compute directly, as far as their blocks reach, and those
+end with the pieces; finite outputs nearby may differ in their last bits.
 
 Each task computes with one thread, since a Dask worker runs as many tasks at once as it has
 threads; ``threads=`` changes that for workers that keep their cores idle otherwise.

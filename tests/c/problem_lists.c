@@ -145,6 +145,41 @@ int problem_spread(int index, gc_problem *p) {
     return 1;
 }
 
+int problem_long(int index, gc_problem *p) {
+    static const ptrdiff_t widths[] = {1, 2, 31, 32, 33, 34, 60, 66, 67, 100, 131, 200};
+    static const struct {
+        ptrdiff_t taps, dilation;
+    } kernels[] = {{32, 1}, {33, 1}, {40, 1}, {32, 2}, {63, 1}, {65, 1}, {128, 1}};
+    enum { nwidths = sizeof widths / sizeof *widths, nkernels = sizeof kernels / sizeof *kernels };
+    if (index >= nwidths * nkernels * 4) return 0; /* of op, dtype */
+    const int way = index / nwidths / nkernels, transposed = way % 2;
+    const ptrdiff_t taps = kernels[index / nwidths % nkernels].taps;
+    const ptrdiff_t dilation = kernels[index / nwidths % nkernels].dilation;
+    const ptrdiff_t out = widths[index % nwidths], reach = (taps - 1) * dilation;
+    const ptrdiff_t before = (ptrdiff_t[]){0, reach / 2, reach, reach + 2}[index % 4];
+    *p = (gc_problem){
+        .op = transposed ? GC_CONV_TRANSPOSE : GC_CONV,
+        .dtype = way / 2 ? GC_F64 : GC_F32,
+        .ndim = 1,
+        .batch = 2,
+        .groups = 1 + index % 2,
+        .in_per_group = (ptrdiff_t[]){4, 8, 9}[index % 3],
+        .out_per_group = (ptrdiff_t[]){4, 7, 8, 10, 17}[index % 5],
+        .out_size = {out},
+        .kernel = {taps},
+        .stride = {1},
+        .dilation = {dilation},
+        .pad_before = {before},
+        .has_residual = index % 5 == 0,
+        .activation = (gc_activation)(index % (GC_GELU + 1)),
+    };
+    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    const ptrdiff_t after = index % 7;
+    const ptrdiff_t in = transposed ? out - reach + before + after : out + reach - before - after;
+    p->in_size[0] = in > 0 ? in : 1;
+    return 1;
+}
+
 int problem_rows(int index, gc_problem *p) {
     static const ptrdiff_t widths[] = {1, 3, 7, 8, 9, 15, 16, 17, 24, 33, 50};
     static const ptrdiff_t kernels[] = {1, 2, 3, 4, 5, 7, 8, 9, 20};

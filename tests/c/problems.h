@@ -21,6 +21,10 @@ int problem_line(int index, gc_problem *p);
 /* Depthwise transposed problems of one dimension with a stride: 0 when `index` is behind the last. */
 int problem_spread(int index, gc_problem *p);
 
+/* Problems of one dimension with long kernels, around the ends of blocks of a transform: 0 when `index` is behind
+ * the last. */
+int problem_long(int index, gc_problem *p);
+
 /* Weight gradients of few channels per group, around the edges of vectors and of the input: 0 when `index` is
  * behind the last. */
 int problem_rows(int index, gc_problem *p);

@@ -63,6 +63,7 @@ static void check_isa(int index, int problems, int each) {
     check_listed(problem_depthwise, index, each, isa);
     check_listed(problem_line, index, each, isa);
     check_listed(problem_spread, index, each, isa);
+    check_listed(problem_long, index, each, isa);
     check_listed(problem_rows, index, each, isa);
     check_listed(problem_larger, 0, 1, isa);
     check_api();

@@ -64,8 +64,8 @@ gc_arrays trial_arrays(const trial *t, const array *output, const void *prepared
 }
 
 /* How far a result may be off: sums of n terms have at most about n roundings, of which long ones
- * never come near; Winograd's transforms mix neighbours, so its bound is the image's largest. They amplify
- * up to 256 times (docs/accuracy.md), which its many terms never come near either.
+ * never come near; the transforms of Winograd and Fourier mix neighbours, so their bound is the image's
+ * largest. Winograd's amplify up to 256 times (docs/accuracy.md), which its many terms never come near either.
  * Activations steepen by up to 3/2 (hardswish) and have a few roundings of their own. */
 double trial_tolerance(const trial *t, const char *algorithm, ptrdiff_t i) {
     static const double storage[] = {0, 0, 0x1p-11, 0x1p-8},
@@ -73,8 +73,8 @@ double trial_tolerance(const trial *t, const char *algorithm, ptrdiff_t i) {
     const gc_problem *p = &t->problem;
     const double unit = p->dtype == GC_F64 ? 0x1p-53 : 0x1p-24;
     const double sum = fmin((double)t->expected.terms + 4, 64) * t->expected.bounds[i];
-    const int winograd = strncmp(algorithm, "winograd", 8) == 0;
-    const double arithmetic = unit * 1.5 * (winograd ? 128 * t->expected.largest : sum);
+    const int mixes = strncmp(algorithm, "winograd", 8) == 0 || strcmp(algorithm, "fourier") == 0;
+    const double arithmetic = unit * 1.5 * (mixes ? 128 * t->expected.largest : sum);
     const double value = fabs(t->expected.values[i]) + arithmetic;
     const double activation = p->activation == GC_IDENTITY ? 0 : 8 * unit * value;
     return arithmetic + activation + storage[p->dtype] * value + smallest[p->dtype];

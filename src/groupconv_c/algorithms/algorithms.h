@@ -11,6 +11,7 @@ extern const gc_algorithm gc_depthwise_packed;
 extern const gc_algorithm gc_depthwise_spread;
 extern const gc_algorithm gc_depthwise_transposed;
 extern const gc_algorithm gc_direct;
+extern const gc_algorithm gc_fourier_1d;
 extern const gc_algorithm gc_grad_weight_lanes;
 extern const gc_algorithm gc_grad_weight_planes;
 extern const gc_algorithm gc_grad_weight_rows;
@@ -26,7 +27,8 @@ enum {
     GC_KEY_WINOGRAD,
     GC_KEY_LANE_RUNS = 16,
     GC_KEY_LANE_TILES,
-    GC_KEY_PASSES
+    GC_KEY_PASSES,
+    GC_KEY_FOURIER
 };
 
 /* Seconds of a cycle in predictions; only ratios decide. */

@@ -15,6 +15,7 @@
 #include "row_dot_tmpl.h"
 #include "lane_dot_tmpl.h"
 #include "winograd_tmpl.h"
+#include "fourier_tmpl.h"
 #include "channel_lanes_tmpl.h"
 
 static const gc_kernels OP(table) = {
@@ -53,6 +54,9 @@ static const gc_kernels OP(table) = {
     .winograd_weights = {OP(winograd_weights63), OP(winograd_weights65), OP(winograd_weights43)},
     .winograd_input = {OP(winograd_input4), OP(winograd_input6)},
     .winograd_output = {OP(winograd_output46), OP(winograd_output26), OP(winograd_output24)},
+    .fourier_forth = OP(fourier_forth),
+    .fourier_back = OP(fourier_back),
+    .fourier_sum = {OP(fourier_sum1), OP(fourier_sum2), OP(fourier_sum3), OP(fourier_sum4)},
     .lane_pack = OP(lane_pack),
     .lane_run_columns = {7, 8, LANE_RUN_MAX >= 14 ? 14 : 0, LANE_RUN_MAX >= 16 ? 16 : 0},
     .lane_run = {LANE_RUN_ENTRIES(7), LANE_RUN_ENTRIES(8), LANE_RUN_ENTRIES(14),

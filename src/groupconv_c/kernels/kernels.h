@@ -228,6 +228,34 @@ typedef struct gc_row_dot {
 
 typedef void gc_row_dot_fn(const gc_row_dot *);
 
+/* fourier_forth, fourier_back: the spectra of 2*half real elements of a vector of sequences, and back. data[i*lanes
+ * + l] is element i of sequence l, and scratch of fourier_forth. The spectra are at the frequencies 0 .. half:
+ *   spectrum[f*bin + l], and imaginary reals behind it its imaginary part,
+ *     = 2*scale * sum over i of data[i*lanes + l] * exp(-2*pi*i*f/(2*half) sqrt(-1))
+ * fourier_back gives 2*half times what fourier_forth with a scale of 1/2 started from. half is a power of two; fours
+ * is the power of four that is half or half of half. turns: exp(-2*pi*j*k/half sqrt(-1)) for k = 1, 2, 3 of each
+ * j < half/4; half_turns: exp(-2*pi*f/(2*half) sqrt(-1)) for f <= half/2. Frequency f of the complex sequence comes
+ * out as number place[f]. */
+typedef struct gc_fourier {
+    void *data, *spectrum;
+    ptrdiff_t half, fours, bin, imaginary;
+    double scale;
+    const void *turns, *half_turns;
+    const int32_t *place;
+} gc_fourier;
+
+enum { GC_MAX_FOURIER_BLOCKS = 4 };
+
+/* fourier_sum[B-1]: complex sums for a vector of output channels and B blocks, at each of `bins` frequencies:
+ *   y[f*y_bin + 2*lanes*b ..] = sum over channels c of weight[(f*channels + c)*2*lanes ..]
+ *                               * x[f*x_bin + b*x_block + c]
+ * where a vector of imaginary parts follows that of real ones; those of x are x_imaginary reals behind. */
+typedef struct gc_fourier_sum {
+    const void *weight, *x;
+    void *y;
+    ptrdiff_t bins, channels, x_bin, x_block, x_imaginary, y_bin;
+} gc_fourier_sum;
+
 /* winograd_weights[kind]: the kernels of one output channel over `channels` input channels, taps x taps
  * reals each, one after the other; `mirror` turns them by half a turn. Element e of the transformed kernel
  * of channel c goes to to[e*step + c]. */
@@ -402,6 +430,9 @@ typedef struct gc_kernels {
     void (*winograd_weights[GC_WINOGRAD_KINDS])(const gc_winograd_weights *);
     void (*winograd_input[2])(const gc_winograd_input *);
     int (*winograd_output[GC_WINOGRAD_KINDS])(const gc_winograd_output *);
+    void (*fourier_forth)(const gc_fourier *);
+    void (*fourier_back)(const gc_fourier *);
+    void (*fourier_sum[GC_MAX_FOURIER_BLOCKS])(const gc_fourier_sum *);
     void (*lane_pack)(const gc_lane_pack *);
     int lane_run_columns[GC_LANE_RUN_WIDTHS];
     gc_lane_run_fn *lane_run[GC_LANE_RUN_WIDTHS][3][2];
