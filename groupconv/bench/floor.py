@@ -3,8 +3,8 @@
 Two limits are measured, in the process that races: how many multiply-adds a second the cores can do
 with everything in registers, and how fast they copy memory. A layer needs at least
 ``max(operations / peak, bytes / copy rate)`` seconds. Operations are those of the definition, so an
-algorithm that saves multiplications (Winograd's, Fourier's) may run below the floor: fractions above one are
-real there.
+algorithm that saves multiplications (Winograd's, Fourier's) may run below the floor: fractions
+above one are real there.
 """
 
 from __future__ import annotations
