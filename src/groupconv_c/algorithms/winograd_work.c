@@ -35,11 +35,23 @@ static void bind(box *b, const gc_plan *plan, char *scratch) {
     b->tile = b->rows + z.rows;
     b->taps = (ptrdiff_t *)(b->tile + z.tile);
     b->slab = (char *)b->taps + z.taps;
-    memset(b->in, 0, z.in); /* lanes behind the last tile stay what they are: zeros */
 }
 
 static ptrdiff_t flat_tiles(const box *b) {
     return (b->rows_of_tiles - 1) * b->s->planes.pitch + b->s->tiles_wide;
+}
+
+/* Lanes behind the last tile of the box, which are multiplied too: they must not hold subnormals. */
+static void clear_last_lanes(const box *b) {
+    const gc_plan *plan = b->run->plan;
+    const gc_winograd *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t tiles = b->rows_of_tiles * s->tiles_wide, whole = tiles / lanes * lanes;
+    if (whole == tiles) return;
+    for (int e = 0; e < s->kind.window * s->kind.window; e++)
+        for (ptrdiff_t c = 0; c < plan->problem.in_per_group; c++)
+            memset(b->in + (e * s->in_step + c * s->tile_vectors * lanes + whole) * size, 0,
+                   (size_t)(lanes * size));
 }
 
 static void transform_input(const box *b, int again) {
@@ -112,11 +124,15 @@ static void multiply(const box *b, const slab *t) {
             const char *next = (const char *)sum.weight + kb * p->in_per_group * size;
             if (i + kb >= t->count) next = t->weights + (e + 1) * t->step;
             if (e + 1 < window || i + kb < t->count) gc_prefetch(next, kb * p->in_per_group * size);
-            for (ptrdiff_t v = 0, vb; v < vectors; v += vb) {
-                vb = gc_even_tile(vectors, v, plan->kernels->max_vb[kb - 1]);
-                sum.plane = b->in + (e * s->in_step + v * lanes) * size;
-                sum.out = b->out + (e * s->out_step + i * sum.out_k + v * lanes) * size;
+            const ptrdiff_t pieces = gc_ceil_div(vectors, plan->kernels->max_vb[kb - 1]);
+            const ptrdiff_t least = vectors / pieces, longer = vectors - least * pieces;
+            sum.plane = b->in + e * s->in_step * size;
+            sum.out = b->out + (e * s->out_step + i * sum.out_k) * size;
+            for (ptrdiff_t piece = 0; piece < pieces; piece++) {
+                const ptrdiff_t vb = least + (piece < longer);
                 plan->kernels->tap_sum[kb - 1][vb - 1](&sum);
+                sum.plane = (const char *)sum.plane + vb * lanes * size;
+                sum.out = (char *)sum.out + vb * lanes * size;
             }
         }
 }
@@ -229,7 +245,7 @@ void gc_winograd_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff
     box b = {.run = run, .s = s};
     bind(&b, plan, scratch);
     gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, b.planes);
-    ptrdiff_t ready = -1;
+    ptrdiff_t ready = -1, clear = -1;
     for (ptrdiff_t unit = first, n; unit < last; unit += n) {
         const ptrdiff_t i = unit % s->kslabs, place = unit / s->kslabs;
         n = gc_min(gc_min(s->joined, s->kslabs - i), last - unit);
@@ -239,6 +255,8 @@ void gc_winograd_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff
             b.g = place / s->boxes % p->groups;
             b.n = place / s->boxes / p->groups;
             b.rows_of_tiles = gc_min(s->planes.extent[1], s->tiles_high - b.origin);
+            if (clear != b.rows_of_tiles) clear_last_lanes(&b);
+            clear = b.rows_of_tiles;
             transform_input(&b, again);
             ready = place;
         }

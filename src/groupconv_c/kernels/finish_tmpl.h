@@ -16,12 +16,34 @@ GC_INLINE void OP(store_converted)(char *to, ptrdiff_t stride, const real *from,
     }
 }
 
+/* Contiguous reals all of them. */
+GC_INLINE void OP(finish_plain)(const gc_finish *f, const gc_activation kind) {
+    const real *from = f->from, *residual = f->residual;
+    const real parameter = (real)f->parameter;
+    real *to = f->to;
+    ptrdiff_t i = 0;
+    for (; i + LANES <= f->n; i += LANES) {
+        V x = OP(load)(from + i);
+        if (residual) x += OP(load)(residual + i);
+        OP(store)(to + i, OP(activate)(x, kind, parameter));
+    }
+    if (i == f->n) return;
+    const M m = OP(mask)(gc_window_bits(0, f->n - i, LANES));
+    V x = OP(load_mask)(from + i, m);
+    if (residual) x += OP(load_mask)(residual + i, m);
+    OP(store_first)(to + i, OP(activate)(x, kind, parameter), f->n - i);
+}
+
 GC_INLINE void OP(finish_run)(const gc_finish *f, const gc_activation kind) {
     const real *from = f->from;
     char *to = f->to;
     const char *residual = f->residual;
     const int plain = f->dtype == GC_F32 || f->dtype == GC_F64;
     const ptrdiff_t size = plain ? (ptrdiff_t)sizeof(real) : 2;
+    if (plain && f->to_stride == size && (residual == NULL || f->residual_stride == size)) {
+        OP(finish_plain)(f, kind);
+        return;
+    }
     for (ptrdiff_t i = 0; i < f->n; i += LANES, from += LANES) {
         const int n = f->n - i < LANES ? (int)(f->n - i) : LANES;
         const M m = OP(mask)(gc_window_bits(0, n, LANES));

@@ -50,11 +50,13 @@ GC_INLINE void f32_store_first(float *p, f32_v v, ptrdiff_t n) {
     }
     if (n & 1) _mm_store_ss(p, x);
 }
+typedef __m256i f32_packer;
+GC_INLINE f32_packer f32_packing(gc_lanes l) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)gc_left_pack[l.bits]));
+}
+GC_INLINE f32_v f32_packed(f32_v v, f32_packer p) { return _mm256_permutevar8x32_ps(v, p); }
 GC_INLINE void f32_store_lanes(float *p, f32_v v, gc_lanes l) {
-    if (l.count < f32_lanes) {
-        const __m128i index = _mm_loadl_epi64((const __m128i *)gc_left_pack[l.bits]);
-        v = _mm256_permutevar8x32_ps(v, _mm256_cvtepu8_epi32(index));
-    }
+    if (l.count < f32_lanes) v = f32_packed(v, f32_packing(l));
     f32_store_first(p, v, l.spill ? f32_lanes : l.count);
 }
 GC_INLINE f32_v f32_high(f32_v v) { return _mm256_permute2f128_ps(v, v, 0x81); }
@@ -129,6 +131,11 @@ GC_INLINE uint32_t f64_pair_bits(uint32_t bits) {
 }
 GC_INLINE gc_lanes f64_pairs(gc_lanes l) {
     return (gc_lanes){f64_pair_bits(l.bits), (uint16_t)(2 * l.count), l.spill};
+}
+typedef __m256i f64_packer;
+GC_INLINE f64_packer f64_packing(gc_lanes l) { return f32_packing(f64_pairs(l)); }
+GC_INLINE f64_v f64_packed(f64_v v, f64_packer p) {
+    return _mm256_castps_pd(f32_packed(_mm256_castpd_ps(v), p));
 }
 GC_INLINE void f64_store_lanes(double *p, f64_v v, gc_lanes l) {
     f32_store_lanes((float *)p, _mm256_castpd_ps(v), f64_pairs(l));

@@ -34,9 +34,11 @@ GC_INLINE void f32_store_first(float *p, f32_v v, ptrdiff_t n) {
     _mm512_mask_storeu_ps(p, (f32_m)((1u << n) - 1), v);
 }
 GC_INLINE f32_v f32_high(f32_v v) { return _mm512_shuffle_f32x4(v, v, 0xee); }
+typedef __mmask16 f32_packer;
+GC_INLINE f32_packer f32_packing(gc_lanes l) { return (f32_packer)l.bits; }
+GC_INLINE f32_v f32_packed(f32_v v, f32_packer p) { return _mm512_maskz_compress_ps(p, v); }
 GC_INLINE void f32_store_lanes(float *p, f32_v v, gc_lanes l) {
-    _mm512_mask_storeu_ps(p, (f32_m)((1u << l.count) - 1),
-                          _mm512_maskz_compress_ps((f32_m)l.bits, v));
+    _mm512_mask_storeu_ps(p, (f32_m)((1u << l.count) - 1), f32_packed(v, f32_packing(l)));
 }
 GC_INLINE f32_v f32_load_lanes(const float *p, gc_lanes l) {
     return _mm512_maskz_expand_ps((f32_m)l.bits,
@@ -98,9 +100,11 @@ GC_INLINE void f64_store_first(double *p, f64_v v, ptrdiff_t n) {
     _mm512_mask_storeu_pd(p, (f64_m)((1u << n) - 1), v);
 }
 GC_INLINE f64_v f64_high(f64_v v) { return _mm512_shuffle_f64x2(v, v, 0xee); }
+typedef __mmask8 f64_packer;
+GC_INLINE f64_packer f64_packing(gc_lanes l) { return (f64_packer)l.bits; }
+GC_INLINE f64_v f64_packed(f64_v v, f64_packer p) { return _mm512_maskz_compress_pd(p, v); }
 GC_INLINE void f64_store_lanes(double *p, f64_v v, gc_lanes l) {
-    _mm512_mask_storeu_pd(p, (f64_m)((1u << l.count) - 1),
-                          _mm512_maskz_compress_pd((f64_m)l.bits, v));
+    _mm512_mask_storeu_pd(p, (f64_m)((1u << l.count) - 1), f64_packed(v, f64_packing(l)));
 }
 GC_INLINE f64_v f64_load_lanes(const double *p, gc_lanes l) {
     return _mm512_maskz_expand_pd((f64_m)l.bits,

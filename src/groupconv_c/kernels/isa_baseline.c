@@ -36,6 +36,15 @@ enum { f32_lanes = 4, f64_lanes = 2, vector_registers = 16 };
         for (int i = 0; i < n; i++)                                                        \
             if (i < count) p[i] = v[i];                                                    \
     }                                                                                      \
+    typedef uint32_t R##_packer;                                                           \
+    GC_INLINE R##_packer R##_packing(gc_lanes l) { return l.bits; }                        \
+    GC_INLINE R##_v R##_packed(R##_v v, R##_packer p) {                                    \
+        R##_v to = {0};                                                                    \
+        int at = 0;                                                                        \
+        for (int i = 0; i < n; i++)                                                        \
+            if (p >> i & 1) to[at++] = v[i];                                               \
+        return to;                                                                         \
+    }                                                                                      \
     GC_INLINE void R##_store_lanes(real *p, R##_v v, gc_lanes l) {                         \
         if (l.count == n) {                                                                \
             R##_store(p, v);                                                               \

@@ -5,6 +5,7 @@
  *   R_mask(bits) R_load_mask(p, m) (zeros elsewhere)
  *   R_store_first(p, v, n): the first n lanes; nothing else is touched
  *   R_store_lanes(p, v, lanes) R_load_lanes(p, lanes): chosen lanes side by side in memory
+ *   R_packing(lanes), R_packed(v, packing): chosen lanes side by side in a vector, the rest of which is anything
  *   R_high(v): the upper half of the lanes in the lower
  *   R_even(a, b) R_odd(a, b): lanes 0, 2, ... or 1, 3, ... of a followed by b
  *   R_even_mixed(a, b) R_odd_mixed(a, b): the same lanes in an order of the instruction set's own, which

@@ -6,16 +6,19 @@
 typedef real OP(win_v) __attribute__((vector_size(sizeof(V))));
 #define G OP(win_v)
 
+/* b + k*a */
+GC_INLINE G OP(plus)(G b, double k, G a) { return (G)OP(fma)(OP(set1)((real)k), (V)a, (V)b); }
+
 GC_INLINE void OP(input6)(G *d) {
-    const G a = d[4] - (real)4 * d[2], b = d[3] - (real)4 * d[1];
-    const G c = d[4] - d[2], e = (real)2 * (d[3] - d[1]);
-    const G first = (real)4 * d[0] - (real)5 * d[2] + d[4];
-    const G last = (real)4 * d[1] - (real)5 * d[3] + d[5];
+    const G a = OP(plus)(d[4], -4, d[2]), b = OP(plus)(d[3], -4, d[1]);
+    const G c = d[4] - d[2], e = d[3] - d[1];
+    const G first = OP(plus)(OP(plus)(d[4], -5, d[2]), 4, d[0]);
+    const G last = OP(plus)(OP(plus)(d[5], -5, d[3]), 4, d[1]);
     d[0] = first;
     d[1] = a + b;
     d[2] = a - b;
-    d[3] = c + e;
-    d[4] = c - e;
+    d[3] = OP(plus)(c, 2, e);
+    d[4] = OP(plus)(c, -2, e);
     d[5] = last;
 }
 
@@ -92,14 +95,14 @@ WINOGRAD_WEIGHTS(4, 3)
 GC_INLINE void OP(output46)(const G *m, G *y) {
     const G p = m[1] + m[2], q = m[1] - m[2], r = m[3] + m[4], s = m[3] - m[4];
     y[0] = m[0] + p + r;
-    y[1] = q + (real)2 * s;
-    y[2] = p + (real)4 * r;
-    y[3] = q + (real)8 * s + m[5];
+    y[1] = OP(plus)(q, 2, s);
+    y[2] = OP(plus)(p, 4, r);
+    y[3] = OP(plus)(q + m[5], 8, s);
 }
 
 GC_INLINE void OP(output26)(const G *m, G *y) {
     y[0] = m[0] + (m[1] + m[2]) + (m[3] + m[4]);
-    y[1] = (m[1] - m[2]) + (real)2 * (m[3] - m[4]) + m[5];
+    y[1] = OP(plus)((m[1] - m[2]) + m[5], 2, m[3] - m[4]);
 }
 
 GC_INLINE void OP(output24)(const G *m, G *y) {
@@ -107,37 +110,51 @@ GC_INLINE void OP(output24)(const G *m, G *y) {
     y[1] = m[1] - m[2] - m[3];
 }
 
-#define WINOGRAD_INPUT(n)                                                                   \
-    static void OP(winograd_input##n)(const gc_winograd_input *a) {                         \
-        real *out = a->out;                                                                 \
-        for (ptrdiff_t v = 0; v < a->vectors; v++) {                                        \
-            const real *in = (const real *)a->planes + v * LANES;                           \
-            const gc_lanes lanes = a->lanes[v];                                             \
-            G t[n][n];                                                                      \
-            GC_UNROLL(6)                                                                    \
-            for (int j = 0; j < n; j++) {                                                   \
-                G d[n];                                                                     \
-                GC_UNROLL(6)                                                                \
-                for (int i = 0; i < n; i++) d[i] = (G)OP(load)(in + a->offsets[i * n + j]); \
-                OP(input##n)(d);                                                            \
-                GC_UNROLL(6)                                                                \
-                for (int i = 0; i < n; i++) t[i][j] = d[i];                                 \
-            }                                                                               \
-            const int full = lanes.count == (uint32_t)LANES;                                \
-            GC_UNROLL(6)                                                                    \
-            for (int i = 0; i < n; i++) {                                                   \
-                OP(input##n)(t[i]);                                                         \
-                GC_UNROLL(6)                                                                \
-                for (int j = 0; j < n; j++) {                                               \
-                    real *to = out + (i * n + j) * a->out_step;                             \
-                    if (full)                                                               \
-                        OP(store)(to, (V)t[i][j]);                                          \
-                    else                                                                    \
-                        OP(store_lanes)(to, (V)t[i][j], lanes);                             \
-                }                                                                           \
-            }                                                                               \
-            out += lanes.count;                                                             \
-        }                                                                                   \
+enum { OP(whole_vectors), OP(spilling_vectors), OP(exact_vectors) };
+
+#define WINOGRAD_INPUT(n)                                                                    \
+    /* The second half of the transform, row by row. */                                      \
+    GC_INLINE void OP(finish_input##n)(G(*t)[n], real * out, ptrdiff_t step, gc_lanes lanes, \
+                                       const int how) {                                      \
+        const OP(packer) packing = OP(packing)(lanes);                                       \
+        GC_UNROLL(6)                                                                         \
+        for (int i = 0; i < n; i++) {                                                        \
+            OP(input##n)(t[i]);                                                              \
+            GC_UNROLL(6)                                                                     \
+            for (int j = 0; j < n; j++) {                                                    \
+                if (how == OP(whole_vectors))                                                \
+                    OP(store)(out, (V)t[i][j]);                                              \
+                else if (how == OP(spilling_vectors))                                        \
+                    OP(store)(out, OP(packed)((V)t[i][j], packing));                         \
+                else                                                                         \
+                    OP(store_lanes)(out, (V)t[i][j], lanes);                                 \
+                GC_STEP(out, step);                                                          \
+            }                                                                                \
+        }                                                                                    \
+    }                                                                                        \
+    static void OP(winograd_input##n)(const gc_winograd_input *a) {                          \
+        real *out = a->out;                                                                  \
+        for (ptrdiff_t v = 0; v < a->vectors; v++) {                                         \
+            const real *in = (const real *)a->planes + v * LANES;                            \
+            const gc_lanes lanes = a->lanes[v];                                              \
+            G t[n][n];                                                                       \
+            GC_UNROLL(6)                                                                     \
+            for (int j = 0; j < n; j++) {                                                    \
+                G d[n];                                                                      \
+                GC_UNROLL(6)                                                                 \
+                for (int i = 0; i < n; i++) d[i] = (G)OP(load)(in + a->offsets[i * n + j]);  \
+                OP(input##n)(d);                                                             \
+                GC_UNROLL(6)                                                                 \
+                for (int i = 0; i < n; i++) t[i][j] = d[i];                                  \
+            }                                                                                \
+            if (lanes.count == (uint32_t)LANES)                                              \
+                OP(finish_input##n)(t, out, a->out_step, lanes, OP(whole_vectors));          \
+            else if (lanes.spill)                                                            \
+                OP(finish_input##n)(t, out, a->out_step, lanes, OP(spilling_vectors));       \
+            else                                                                             \
+                OP(finish_input##n)(t, out, a->out_step, lanes, OP(exact_vectors));          \
+            out += lanes.count;                                                              \
+        }                                                                                    \
     }
 WINOGRAD_INPUT(6)
 WINOGRAD_INPUT(4)
@@ -183,7 +200,7 @@ GC_INLINE void OP(interleave2)(real *to, const G *y) {
                 GC_UNROLL(4)                                                                   \
                 for (int j = 0; j < m; j++) {                                                  \
                     y[j] += bias;                                                              \
-                    sum += y[j] * (real)0;                                                     \
+                    sum = OP(plus)(sum, 0, y[j]);                                              \
                 }                                                                              \
                 OP(interleave##m)(out + i * a->out_row, y);                                    \
             }                                                                                  \
