@@ -144,6 +144,7 @@ GC_INLINE void OP(depthwise_up_body)(const gc_depthwise_up *up, const int KR) {
     const gc_depthwise_rows *const a = &up->even;
     const V init = OP(set1)(*(const real *)a->init);
     const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
+    const ptrdiff_t out_row = a->out_row;
     for (ptrdiff_t v = 0; v < a->ncolumns; v++) {
         const gc_columns *columns = a->columns + v;
         V even[4] = {init, init, init, init}, odd[4] = {init, init, init, init};
@@ -168,13 +169,33 @@ GC_INLINE void OP(depthwise_up_body)(const gc_depthwise_up *up, const int KR) {
             y[j][0] = OP(zip_low)(even[j], odd[j]);
             y[j][1] = OP(zip_high)(even[j], odd[j]);
         }
+        if (a->nrows == 4 && columns->stored >= 2 * LANES && !a->residual) {
+            real *out = (real *)a->out + 2 * columns->column;
+            GC_UNROLL(4)
+            for (int j = 0; j < 4; j++) {
+                if (a->clamp) {
+                    y[j][0] = OP(min)(high, OP(max)(low, y[j][0]));
+                    y[j][1] = OP(min)(high, OP(max)(low, y[j][1]));
+                }
+                OP(store)(out, y[j][0]);
+                OP(store)(out + LANES, y[j][1]);
+                GC_STEP(out, out_row);
+            }
+            continue;
+        }
+        V results[4][2];
+        GC_UNROLL(4)
+        for (int j = 0; j < 4; j++) {
+            results[j][0] = y[j][0];
+            results[j][1] = y[j][1];
+        }
         for (int j = 0; j < a->nrows; j++) {
             const ptrdiff_t at = j * a->out_row + 2 * columns->column;
             const ptrdiff_t added = j * a->residual_row + 2 * columns->column;
             for (int half = 0; half < 2; half++) {
                 const ptrdiff_t n = gc_smaller(columns->stored - half * LANES, LANES);
                 if (n <= 0) break;
-                V z = y[j][half];
+                V z = results[j][half];
                 if (a->residual)
                     z += OP(load_mask)((const real *)a->residual + added + half * LANES,
                                        OP(mask)(gc_window_bits(0, n, LANES)));
