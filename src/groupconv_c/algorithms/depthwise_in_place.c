@@ -205,7 +205,9 @@ static double predict(const gc_plan *plan, const gc_in_place *s) {
     const double vectors = (double)p->out_size[0] * rows * (double)s->ncolumns;
     const double loads = taps / (s->rolling ? 3 : 2.5) * (double)p->stride[2];
     const double cycles = vectors * (0.52 * taps + 0.3 * loads + 1.5) + 60;
-    return channels * cycles * GC_CYCLE;
+    /* each kernel depth loads its rows again, those at the edges under masks */
+    const double again = p->kernel[0] > 1 && p->kernel[1] > 1 ? 1.3 : 1;
+    return channels * cycles * again * GC_CYCLE;
 }
 
 static gc_status create(gc_plan *plan) {
