@@ -8,57 +8,60 @@
 
 enum { f32_lanes = 4, f64_lanes = 2, vector_registers = 16 };
 
-#define GC_GENERIC_VECTOR(R, real, integer, n)                                             \
-    typedef real R##_v __attribute__((vector_size(16)));                                   \
-    typedef real R##_u __attribute__((vector_size(16), aligned(sizeof(real)), may_alias)); \
-    typedef integer R##_i __attribute__((vector_size(16)));                                \
-    typedef uint32_t R##_m;                                                                \
-    GC_INLINE R##_v R##_load(const real *p) { return *(const R##_u *)p; }                  \
-    GC_INLINE void R##_store(real *p, R##_v v) { *(R##_u *)p = v; }                        \
-    GC_INLINE R##_v R##_select(R##_i m, R##_v a, R##_v b) {                                \
-        return (R##_v)(((R##_i)a & m) | ((R##_i)b & ~m));                                  \
-    }                                                                                      \
-    GC_INLINE R##_v R##_min(R##_v a, R##_v b) { return R##_select(a < b, a, b); }          \
-    GC_INLINE R##_v R##_max(R##_v a, R##_v b) { return R##_select(a > b, a, b); }          \
-    GC_INLINE R##_m R##_mask(uint32_t bits) { return bits; }                               \
-    GC_INLINE R##_v R##_load_mask(const real *p, R##_m m) {                                \
-        R##_v v = {0};                                                                     \
-        if (m == (1u << n) - 1) return R##_load(p);                                        \
-        for (int i = 0; i < n; i++)                                                        \
-            if (m >> i & 1) v[i] = p[i];                                                   \
-        return v;                                                                          \
-    }                                                                                      \
-    GC_INLINE void R##_store_first(real *p, R##_v v, ptrdiff_t count) {                    \
-        if (count >= n) {                                                                  \
-            R##_store(p, v);                                                               \
-            return;                                                                        \
-        }                                                                                  \
-        for (int i = 0; i < n; i++)                                                        \
-            if (i < count) p[i] = v[i];                                                    \
-    }                                                                                      \
-    typedef uint32_t R##_packer;                                                           \
-    GC_INLINE R##_packer R##_packing(gc_lanes l) { return l.bits; }                        \
-    GC_INLINE R##_v R##_packed(R##_v v, R##_packer p) {                                    \
-        R##_v to = {0};                                                                    \
-        int at = 0;                                                                        \
-        for (int i = 0; i < n; i++)                                                        \
-            if (p >> i & 1) to[at++] = v[i];                                               \
-        return to;                                                                         \
-    }                                                                                      \
-    GC_INLINE void R##_store_lanes(real *p, R##_v v, gc_lanes l) {                         \
-        if (l.count == n) {                                                                \
-            R##_store(p, v);                                                               \
-            return;                                                                        \
-        }                                                                                  \
-        for (int i = 0; i < n; i++)                                                        \
-            if (l.bits >> i & 1) *p++ = v[i];                                              \
-    }                                                                                      \
-    GC_INLINE R##_v R##_load_lanes(const real *p, gc_lanes l) {                            \
-        R##_v v = {0};                                                                     \
-        if (l.count == n) return R##_load(p);                                              \
-        for (int i = 0; i < n; i++)                                                        \
-            if (l.bits >> i & 1) v[i] = *p++;                                              \
-        return v;                                                                          \
+#define GC_GENERIC_VECTOR(R, real, integer, n)                                                         \
+    typedef real R##_v __attribute__((vector_size(16)));                                               \
+    typedef real R##_u __attribute__((vector_size(16), aligned(sizeof(real)), may_alias));             \
+    typedef integer R##_i __attribute__((vector_size(16)));                                            \
+    typedef uint32_t R##_m;                                                                            \
+    GC_INLINE R##_v R##_load(const real *p) { return *(const R##_u *)p; }                              \
+    GC_INLINE void R##_store(real *p, R##_v v) { *(R##_u *)p = v; }                                    \
+    GC_INLINE R##_v R##_select(R##_i m, R##_v a, R##_v b) {                                            \
+        return (R##_v)(((R##_i)a & m) | ((R##_i)b & ~m));                                              \
+    }                                                                                                  \
+    GC_INLINE R##_v R##_min(R##_v a, R##_v b) { return R##_select(a < b, a, b); }                      \
+    GC_INLINE R##_v R##_max(R##_v a, R##_v b) { return R##_select(a > b, a, b); }                      \
+    GC_INLINE R##_m R##_mask(uint32_t bits) { return bits; }                                           \
+    /* Not inlined: there are so many calls, at edges only, that compiling them would take minutes. */ \
+    GC_NOINLINE R##_v R##_load_some(const real *p, R##_m m) {                                          \
+        R##_v v = {0};                                                                                 \
+        for (int i = 0; i < n; i++)                                                                    \
+            if (m >> i & 1) v[i] = p[i];                                                               \
+        return v;                                                                                      \
+    }                                                                                                  \
+    GC_INLINE R##_v R##_load_mask(const real *p, R##_m m) {                                            \
+        return m == (1u << n) - 1 ? R##_load(p) : R##_load_some(p, m);                                 \
+    }                                                                                                  \
+    GC_INLINE void R##_store_first(real *p, R##_v v, ptrdiff_t count) {                                \
+        if (count >= n) {                                                                              \
+            R##_store(p, v);                                                                           \
+            return;                                                                                    \
+        }                                                                                              \
+        for (int i = 0; i < n; i++)                                                                    \
+            if (i < count) p[i] = v[i];                                                                \
+    }                                                                                                  \
+    typedef uint32_t R##_packer;                                                                       \
+    GC_INLINE R##_packer R##_packing(gc_lanes l) { return l.bits; }                                    \
+    GC_INLINE R##_v R##_packed(R##_v v, R##_packer p) {                                                \
+        R##_v to = {0};                                                                                \
+        int at = 0;                                                                                    \
+        for (int i = 0; i < n; i++)                                                                    \
+            if (p >> i & 1) to[at++] = v[i];                                                           \
+        return to;                                                                                     \
+    }                                                                                                  \
+    GC_INLINE void R##_store_lanes(real *p, R##_v v, gc_lanes l) {                                     \
+        if (l.count == n) {                                                                            \
+            R##_store(p, v);                                                                           \
+            return;                                                                                    \
+        }                                                                                              \
+        for (int i = 0; i < n; i++)                                                                    \
+            if (l.bits >> i & 1) *p++ = v[i];                                                          \
+    }                                                                                                  \
+    GC_INLINE R##_v R##_load_lanes(const real *p, gc_lanes l) {                                        \
+        R##_v v = {0};                                                                                 \
+        if (l.count == n) return R##_load(p);                                                          \
+        for (int i = 0; i < n; i++)                                                                    \
+            if (l.bits >> i & 1) v[i] = *p++;                                                          \
+        return v;                                                                                      \
     }
 
 GC_GENERIC_VECTOR(f32, float, int32_t, f32_lanes)

@@ -1,0 +1,51 @@
+/* What the plans of channel tiles (channel_tiles.c) and their work (channel_tiles_work.c) share. */
+#ifndef GC_CHANNEL_TILES_H
+#define GC_CHANNEL_TILES_H
+
+#include "channel_lanes.h"
+#include "geometry.h"
+
+typedef struct gc_channel_tiles_state {
+    gc_channel_lanes_state common;
+    int in_place, plain;         /* reads the caller's array; the microkernel stores results */
+    int by_runs;                 /* boxes are some runs, not whole rows */
+    gc_axis axes[3];             /* sizes and padding mode only */
+    ptrdiff_t out[3];            /* positions, flattened where memory allows */
+    ptrdiff_t in_row, in_column; /* bytes between positions of a depth, in place */
+    ptrdiff_t pitch, columns, row,
+        slice; /* packed: reals of a position, positions of a row, reals */
+    ptrdiff_t *taps, ntaps, channels;
+    ptrdiff_t g, runs;             /* positions of a run; runs of a row */
+    ptrdiff_t boxes, rows;         /* per depth; output rows of the largest box (packed) */
+    ptrdiff_t vectors, blocks, vb; /* of output channels of a group */
+    gc_lane_epilogue epilogue;
+} gc_channel_tiles_state;
+
+/* Where an axis of padded input ends for `count` outputs. */
+static inline ptrdiff_t gc_channel_tiles_reach(const gc_problem *p, int axis, ptrdiff_t count) {
+    return (count - 1) * p->stride[axis] + (p->kernel[axis] - 1) * p->dilation[axis] + 1;
+}
+
+/* Things that boxes of a depth are cut from: runs, or whole rows. */
+static inline ptrdiff_t gc_channel_tiles_cuts(const gc_channel_tiles_state *s) {
+    return gc_max(s->by_runs ? s->out[1] * s->runs : s->out[1], 1);
+}
+
+/* Weights of a lane. */
+static inline ptrdiff_t gc_channel_tiles_weights(const gc_problem *p) {
+    return p->kernel[0] * p->kernel[1] * p->kernel[2] * p->in_per_group;
+}
+
+/* Vectors of block b of a group. */
+static inline ptrdiff_t gc_channel_tiles_vectors(const gc_channel_tiles_state *s, ptrdiff_t b) {
+    return gc_cut(s->vectors, s->blocks, b + 1) - gc_cut(s->vectors, s->blocks, b);
+}
+
+static inline size_t gc_channel_tiles_packed(const gc_plan *plan, const gc_channel_tiles_state *s) {
+    if (s->in_place) return 0;
+    return gc_round_up((size_t)(plan->problem.kernel[0] * s->slice) * plan->kernels->real_size, 64);
+}
+
+void gc_channel_tiles_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last);
+
+#endif
