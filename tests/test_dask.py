@@ -269,6 +269,17 @@ LAYERS = {
     "small map": ((3, 128, 7, 7), (128, 32, 3, 3), {"padding": 1, "groups": 4}),
     "1-D": ((2, 32, 500), (32, 2, 31), {"padding": 15, "groups": 16}),
     "1-D long": ((2, 32, 500), (32, 8, 40), {"padding": 20, "groups": 4}),
+    "1-D long circular": (
+        (1, 16, 1000),
+        (16, 16, 64),
+        {"padding": 32, "padding_mode": "circular"},
+    ),
+    "1-D long reflect": (
+        (1, 16, 1000),
+        (16, 8, 64),
+        {"padding": [(40, 3)], "dilation": 2, "groups": 2, "padding_mode": "reflect"},
+    ),
+    "rows of height 1": ((1, 16, 1, 1000), (16, 16, 1, 64), {"padding": (0, 32)}),
     "1-D long transposed": (
         (1, 32, 700),
         (32, 8, 33),

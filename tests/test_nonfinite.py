@@ -168,6 +168,20 @@ def test_an_input_that_no_output_reads_reaches_nothing() -> None:
         assert (got == 9 * (6 if dense else 1)).all()
 
 
+@pytest.mark.parametrize("place_", [(0, 5), (5, 0), (9, 20), (4, 39)])
+def test_an_infinite_gradient_over_padding(place_: tuple[int, int]) -> None:
+    """The zeros of padding are operands, in rows above and below as in columns beside."""
+    x, g = np.ones((1, 8, 10, 40), "f4"), np.ones((1, 8, 10, 40), "f4")
+    g[(0, 0, *place_)] = np.inf
+    for dtype in ("f4", "f8", "f2"):
+        got = gc.grad.conv2d_weight(
+            x.astype(dtype), (8, 1, 3, 3), g.astype(dtype), padding=1, groups=8
+        )
+        want = reference.conv_weight(x, (8, 1, 3, 3), g, padding=1, groups=8)
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+        np.testing.assert_array_equal(np.isinf(got), np.isinf(want))
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("width", [17, 33, 60])
 def test_an_input_that_no_output_reads_reaches_no_weight_gradient(width: int, stride: int) -> None:

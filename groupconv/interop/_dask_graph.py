@@ -173,8 +173,8 @@ def _tile(algorithm: str, arguments: Arguments, geometry: Geometry) -> int:
     """
     if algorithm.startswith("winograd"):
         return _WINOGRAD_TILE
-    if algorithm == "fourier":  # its blocks: src/groupconv_c/algorithms/fourier.c
-        span = arguments.dilation[0] * (geometry.kernel[0] - 1) + 1
+    if algorithm == "fourier":  # its blocks, along rows: src/groupconv_c/algorithms/fourier.c
+        span = arguments.dilation[-1] * (geometry.kernel[-1] - 1) + 1
         points = 1 << (2 * span - 1).bit_length()
         return points - span + 1
     return 1

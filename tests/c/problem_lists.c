@@ -181,7 +181,7 @@ int problem_long(int index, gc_problem *p) {
 }
 
 int problem_rows(int index, gc_problem *p) {
-    static const ptrdiff_t widths[] = {1, 3, 7, 8, 9, 15, 16, 17, 24, 33, 50};
+    static const ptrdiff_t widths[] = {0, 1, 3, 7, 8, 9, 15, 16, 17, 24, 33, 50};
     static const ptrdiff_t kernels[] = {1, 2, 3, 4, 5, 7, 8, 9, 20};
     enum { nwidths = sizeof widths / sizeof *widths, nkernels = sizeof kernels / sizeof *kernels };
     enum { ways = 8 }; /* of stride, dilation or depth, dtype */

@@ -17,12 +17,20 @@
 enum {
     least_taps = 32,
     most_span = 2048,
+    most_memory = 20,        /* times that of the weights */
     least_pairs = 16,        /* of channels of a group: the transforms must be worth it */
     input_bytes = 640 << 10, /* of rows and spectra, transformed together */
     few_boxes = 4,           /* of a call, so that it had better transform weights again for each */
 };
 
 static ptrdiff_t span(const gc_problem *p) { return p->dilation[2] * (p->kernel[2] - 1) + 1; }
+
+/* Of a transform. */
+static ptrdiff_t points_of(const gc_problem *p) {
+    ptrdiff_t points = 4;
+    while (points < 2 * span(p)) points *= 2;
+    return points;
+}
 
 static const char *refuse(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
@@ -35,6 +43,10 @@ static const char *refuse(const gc_plan *plan) {
     if (p->stride[2] != 1) return "it needs stride 1";
     if (p->in_per_group * p->out_per_group < least_pairs)
         return "it needs several channels per group";
+    const ptrdiff_t lanes = plan->kernels->lanes;
+    const ptrdiff_t channels = gc_ceil_div(p->out_per_group, lanes) * lanes;
+    if (channels * points_of(p) > most_memory * p->out_per_group * p->kernel[2])
+        return "its spectra would take more than 20 times the memory of the weights";
     return NULL;
 }
 
@@ -107,7 +119,7 @@ gc_fourier_sizes gc_fourier_scratch(const gc_plan *plan, const gc_fourier_state 
         .data = (size_t)s->points * vector,
         .row = gc_round_up((size_t)(s->outputs + plan->kernels->lanes) * vector, 64),
         .tile = vector,
-        .raw = gc_round_up((size_t)s->raw.per_k * vector, 64),
+        .raw = plan->prepares_in_work ? gc_round_up((size_t)s->raw.per_k * vector, 64) : 0,
         .spectra = plan->prepares_in_work ? gc_round_up((size_t)s->vector * size, 64) : 0,
     };
 }
@@ -180,7 +192,7 @@ static gc_status create(gc_plan *plan) {
         const gc_status status = gc_axis_create(&s->axes[i], p, i);
         if (status != GC_OK) return status;
     }
-    for (s->points = 4; s->points < 2 * span(p); s->points *= 2) continue;
+    s->points = points_of(p);
     s->half = s->points / 2;
     for (s->fours = 1; s->fours * 4 <= s->half; s->fours *= 4) continue;
     s->outputs = s->points - span(p) + 1;

@@ -71,6 +71,20 @@ void gc_fourier_weights(const gc_plan *plan, const char *raw, ptrdiff_t count, c
     }
 }
 
+/* Clears what no output of the box reads: under a padding mode it would be elements of elsewhere in the row, which
+ * must not reach a block's results by way of their rounding. */
+static void clear_unread(const box *b) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_fourier_state *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t left = p->out_size[2] - b->first * s->outputs;
+    const ptrdiff_t read = gc_min(b->count * s->outputs, left) + s->points - s->outputs;
+    for (ptrdiff_t c = 0; c < p->in_per_group && read < s->planes.size[2]; c++)
+        memset(b->planes + (c * s->planes.channel + read) * size, 0,
+               (size_t)((s->planes.size[2] - read) * size));
+}
+
 static void transform_input(const box *b) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
@@ -81,6 +95,7 @@ static void transform_input(const box *b) {
                         b->g * p->in_per_group * p->input_strides[1];
     gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group, origin, 0,
             b->planes);
+    clear_unread(b);
     const ptrdiff_t channels = s->in_vectors * lanes;
     for (ptrdiff_t i = 0; i < b->count; i++)
         for (ptrdiff_t v = 0; v < s->in_vectors; v++) {

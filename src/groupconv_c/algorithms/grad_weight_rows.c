@@ -151,6 +151,42 @@ static void add_rows(const pair *u, const tile *t, ptrdiff_t depth, ptrdiff_t fi
         }
 }
 
+/* Padding counts as zeros where kernel row i of depth d meets only that, in rows first .. last - 1 of the output
+ * gradient: a gradient that is not finite makes NaN of them. */
+static void add_padding(const pair *u, ptrdiff_t d, ptrdiff_t i, ptrdiff_t depth, ptrdiff_t first,
+                        ptrdiff_t last) {
+    const gc_plan *plan = u->run->plan;
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t lanes = plan->kernels->lanes, size = plan->storage_size;
+    double nothing = 0;
+    for (ptrdiff_t y = first; y < last; y++) {
+        const char *row = u->grad + depth * p->weight_strides[2] + y * p->weight_strides[3];
+        for (ptrdiff_t q = 0; q < p->out_size[2]; q++)
+            nothing += 0 * (size == 4 ? ((const float *)row)[q] : ((const double *)row)[q]);
+    }
+    if (nothing == 0) return;
+    char *to = u->sums + (d * p->kernel[1] + i) * p->kernel[2] * lanes * size;
+    for (ptrdiff_t j = 0; j < p->kernel[2]; j++, to += lanes * size)
+        if (size == 4)
+            *(float *)to = (float)nothing;
+        else
+            *(double *)to = nothing;
+}
+
+/* What kernel depth d meets beyond the input, depth by depth and row by row. */
+static void add_all_padding(const pair *u, ptrdiff_t d) {
+    const gc_problem *p = &u->run->plan->problem;
+    ptrdiff_t first_depth, first;
+    const ptrdiff_t last_depth = meet(p, 0, d, &first_depth);
+    for (ptrdiff_t depth = 0; depth < p->out_size[0]; depth++)
+        for (ptrdiff_t i = 0; i < p->kernel[1]; i++) {
+            ptrdiff_t last = meet(p, 1, i, &first);
+            if (depth < first_depth || depth >= last_depth) last = first = 0;
+            add_padding(u, d, i, depth, 0, gc_min(first, p->out_size[1]));
+            add_padding(u, d, i, depth, last, p->out_size[1]);
+        }
+}
+
 static void add_tile(const pair *u, const tile *t, ptrdiff_t depth) {
     const gc_problem *p = &u->run->plan->problem;
     ptrdiff_t first = 0, last = p->out_size[1], from;
@@ -174,7 +210,9 @@ static void add_pair(const pair *u) {
     const grad_rows *s = u->run->plan->state;
     const ptrdiff_t high = gc_ceil_div(p->kernel[1], s->taps_high);
     const ptrdiff_t wide = gc_ceil_div(p->kernel[2], s->taps_wide);
+    if (p->out_size[2] == 0) return;
     for (ptrdiff_t d = 0; d < p->kernel[0]; d++) {
+        add_all_padding(u, d);
         ptrdiff_t first;
         const ptrdiff_t last = meet(p, 0, d, &first);
         for (ptrdiff_t depth = first; depth < last; depth++)

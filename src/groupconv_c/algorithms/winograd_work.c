@@ -41,7 +41,8 @@ static ptrdiff_t flat_tiles(const box *b) {
     return (b->rows_of_tiles - 1) * b->s->planes.pitch + b->s->tiles_wide;
 }
 
-/* Lanes behind the last tile of the box, which are multiplied too: they must not hold subnormals. */
+/* Lanes behind the last tile of the box are multiplied too: what the memory held before must not be subnormal. Transforms
+ * of whole boxes may spill into them later. */
 static void clear_last_lanes(const box *b) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd *s = b->s;

@@ -183,7 +183,7 @@ GC_INLINE void OP(depthwise_up_body)(const gc_depthwise_up *up, const int KR) {
             }
             continue;
         }
-        V results[4][2];
+        V results[4][2]; /* indexed as the loop runs, so in memory: y stays in registers */
         GC_UNROLL(4)
         for (int j = 0; j < 4; j++) {
             results[j][0] = y[j][0];

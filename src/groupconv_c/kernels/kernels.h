@@ -14,7 +14,6 @@
 
 enum { GC_MAX_KB = 8, GC_MAX_VB = 8, GC_MAX_LANES = 16, GC_DEPTHWISE_ROWS = 8 };
 
-/* One term of a tap sum: where its input vector and its weights lie. */
 /* Lanes of one output vector that are results; the others fell into the gaps between rows. */
 typedef struct gc_lanes {
     uint32_t bits;

@@ -3,6 +3,8 @@
  * share the vectors that are loaded; gradients are brought into the order that their lanes come out in.
  * What lies outside of the input counts as zeros, under masks that all rows share. */
 
+/* Edge vectors of a row whose masks are made once and kept for all rows; more are rare. Loads of a row of input, with
+ * stride 2 in pairs. */
 enum { OP(row_dot_edges) = 4, OP(row_dot_loads) = GC_MAX_ROW_DOT_COLUMNS + 1 };
 
 /* Masks of vector v: of the gradients, then of the loads of a row of input. */
