@@ -151,6 +151,25 @@ PACK_BY(2)
 PACK_BY(4)
 #undef PACK_BY
 
+/* Rows of one or two vectors that lie inside in part, as those of small maps: all but the last ones, which are
+ * not stored whole. How many were packed. */
+GC_INLINE ptrdiff_t OP(pack_narrow)(const gc_rows *a, const real *from) {
+    const ptrdiff_t vectors = (a->n + LANES - 1) / LANES;
+    if (vectors > 2) return 0;
+    const M m0 = OP(mask)(gc_window_bits(a->first, a->last, LANES));
+    const M m1 = OP(mask)(gc_window_bits(a->first - LANES, a->last - LANES, LANES));
+    real *to = a->to[0];
+    const ptrdiff_t pitch = a->pitch, from_row = a->from_row;
+    /* without those whose last vector would spill over the end of the last row */
+    const ptrdiff_t rows = gc_larger(a->rows - (vectors * LANES - a->n + pitch - 1) / pitch, 0);
+    for (ptrdiff_t j = 0; j < rows; j++, to += pitch) {
+        OP(store)(to, OP(load_mask)(from, m0));
+        if (vectors == 2) OP(store)(to + LANES, OP(load_mask)(from + LANES, m1));
+        from = (const real *)((const char *)from + from_row);
+    }
+    return rows;
+}
+
 static void OP(pack_rows_by_2)(const gc_rows *a) { OP(pack_planes_2)(a, a->from); }
 static void OP(pack_rows_by_4)(const gc_rows *a) { OP(pack_planes_4)(a, a->from); }
 
@@ -158,7 +177,12 @@ static void OP(pack_rows)(const gc_rows *a) {
     const char *from = a->from;
     real *to = a->to[0];
     if (a->stride == (ptrdiff_t)sizeof(real) && (a->dtype == GC_F32 || a->dtype == GC_F64)) {
-        OP(pack_planes_1)(a, (const real *)from - a->first);
+        const ptrdiff_t done = OP(pack_narrow)(a, (const real *)from - a->first);
+        gc_rows rest = *a;
+        rest.rows -= done;
+        rest.to[0] = to + done * a->pitch;
+        from += done * a->from_row;
+        if (rest.rows > 0) OP(pack_planes_1)(&rest, (const real *)from - a->first);
         return;
     }
     for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch, from += a->from_row) {
