@@ -117,6 +117,10 @@ static inline void gc_stream_on(gc_stream *stream) {
  * than half of a second-level cache. */
 gc_stream gc_stream_input(const gc_plan *plan, const char *image, ptrdiff_t channels,
                           ptrdiff_t steps);
+/* Element i of reals of `size` bytes. */
+static inline double gc_read_real(const void *from, ptrdiff_t i, ptrdiff_t size) {
+    return size == 4 ? ((const float *)from)[i] : ((const double *)from)[i];
+}
 static inline size_t gc_round_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
 /* Where piece i of `parts` equal pieces of 0..total begins. */
 static inline ptrdiff_t gc_cut(ptrdiff_t total, ptrdiff_t parts, ptrdiff_t i) {

@@ -161,13 +161,9 @@ static void multiply(const box *b, const char *spectra) {
     }
 }
 
-static double read_real(const char *from, ptrdiff_t i, ptrdiff_t size) {
-    return size == 4 ? ((const float *)from)[i] : ((const double *)from)[i];
-}
-
 static int all_finite(const char *row, ptrdiff_t n, ptrdiff_t size) {
     double sum = 0;
-    for (ptrdiff_t i = 0; i < n; i++) sum += 0 * read_real(row, i, size);
+    for (ptrdiff_t i = 0; i < n; i++) sum += 0 * gc_read_real(row, i, size);
     return sum == 0;
 }
 
@@ -187,7 +183,7 @@ static void redo_directly(const box *b, ptrdiff_t block, ptrdiff_t n, const char
         sum.plane = b->planes + (block * b->s->outputs + i) * size;
         plan->kernels->tap_sum[0][0](&sum);
         for (ptrdiff_t l = 0; l < gc_min(lanes, n - i); l++)
-            if (!isfinite(read_real(row, i + l, size)))
+            if (!isfinite(gc_read_real(row, i + l, size)))
                 memcpy(row + (i + l) * size, b->tile + l * size, (size_t)size);
     }
 }

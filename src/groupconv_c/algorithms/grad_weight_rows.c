@@ -161,8 +161,7 @@ static void add_padding(const pair *u, ptrdiff_t d, ptrdiff_t i, ptrdiff_t depth
     double nothing = 0;
     for (ptrdiff_t y = first; y < last; y++) {
         const char *row = u->grad + depth * p->weight_strides[2] + y * p->weight_strides[3];
-        for (ptrdiff_t q = 0; q < p->out_size[2]; q++)
-            nothing += 0 * (size == 4 ? ((const float *)row)[q] : ((const double *)row)[q]);
+        for (ptrdiff_t q = 0; q < p->out_size[2]; q++) nothing += 0 * gc_read_real(row, q, size);
     }
     if (nothing == 0) return;
     char *to = u->sums + (d * p->kernel[1] + i) * p->kernel[2] * lanes * size;

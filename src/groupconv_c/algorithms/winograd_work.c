@@ -182,10 +182,6 @@ static void list_direct_taps(const box *b, int i, int j) {
             }
 }
 
-static double read_real(const char *from, ptrdiff_t i, size_t size) {
-    return size == 4 ? ((const float *)from)[i] : ((const double *)from)[i];
-}
-
 /* Replaces the box's results of one channel that are not finite by plain tap sums over the phase planes. */
 static void redo_directly(const box *b, const void *weight, const void *bias) {
     const gc_plan *plan = b->run->plan;
@@ -209,7 +205,7 @@ static void redo_directly(const box *b, const void *weight, const void *bias) {
                 plan->kernels->tap_sum[0][0](&sum);
                 char *to = b->rows + (i * s->out_row + s->lanes.start[v] * m + j) * size;
                 for (ptrdiff_t t = 0; t < (ptrdiff_t)chosen.count; t++)
-                    if (!isfinite(read_real(to, t * m, (size_t)size)))
+                    if (!isfinite(gc_read_real(to, t * m, size)))
                         memcpy(to + t * m * size, b->tile + t * size, (size_t)size);
             }
         }
