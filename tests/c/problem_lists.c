@@ -77,6 +77,59 @@ int problem_depthwise(int index, gc_problem *p) {
     return 1;
 }
 
+int problem_rolling(int index, gc_problem *p) {
+    static const ptrdiff_t widths[] = {1, 3, 5, 7, 8, 9, 13, 14, 16, 17, 24, 31, 35, 50};
+    static const ptrdiff_t heights[] = {1, 2, 5, 9, 14};
+    static const struct {
+        gc_op op;
+        ptrdiff_t kernel, stride, dilation, depth; /* depth of the kernel; 0: two dimensions */
+    } kind[] = {{GC_CONV, 3, 1, 1, 0}, {GC_CONV, 5, 1, 1, 0},           {GC_CONV, 7, 1, 1, 0},
+                {GC_CONV, 3, 2, 1, 0}, {GC_CONV, 5, 2, 1, 0},           {GC_CONV, 7, 2, 1, 0},
+                {GC_CONV, 3, 1, 2, 0}, {GC_CONV_TRANSPOSE, 5, 1, 1, 0}, {GC_CONV, 3, 1, 1, 3},
+                {GC_CONV, 3, 2, 1, 2}, {GC_CONV_TRANSPOSE, 3, 1, 1, 3}, {GC_CONV, 5, 1, 1, 1}};
+    enum { nwidths = sizeof widths / sizeof *widths, nheights = sizeof heights / sizeof *heights };
+    enum { kinds = sizeof kind / sizeof *kind };
+    if (index >= nwidths * nheights * kinds) return 0;
+    const int k = index / nwidths / nheights, deep = kind[k].depth > 0;
+    *p = (gc_problem){
+        .op = kind[k].op,
+        .dtype = index % 5 < 3 ? GC_F32 : GC_F64,
+        .ndim = 2 + deep,
+        .batch = 1 + index % 2,
+        .groups = 3,
+        .in_per_group = 1,
+        .out_per_group = 1 + index % 7 / 6,
+        .in_size = {2, heights[index / nwidths % nheights], widths[index % nwidths]},
+        .kernel = {kind[k].depth, kind[k].kernel, kind[k].kernel},
+        .stride = {1 + index % 2, kind[k].stride, kind[k].stride},
+        .dilation = {1, kind[k].dilation, kind[k].dilation},
+        .has_residual = index % 4 == 0,
+        .activation = (gc_activation)(index % (GC_GELU + 1)),
+    };
+    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    for (int i = 0; i < p->ndim; i++) {
+        if (!deep) { /* the list's first dimension is no dimension */
+            p->in_size[i] = p->in_size[i + 1];
+            p->kernel[i] = p->kernel[i + 1];
+            p->stride[i] = p->stride[i + 1];
+            p->dilation[i] = p->dilation[i + 1];
+        }
+        const int transposed = p->op == GC_CONV_TRANSPOSE;
+        if (transposed) p->stride[i] = 1;
+        /* before: none, half, all, more than all: windows that hold nothing */
+        const ptrdiff_t taps = p->kernel[i], reach = (taps - 1) * p->dilation[i];
+        const ptrdiff_t before = (ptrdiff_t[]){0, reach / 2, reach, reach + 2}[(index + i) % 4];
+        const ptrdiff_t after = (ptrdiff_t[]){reach / 2, reach + 3, 0}[(index + i) % 3];
+        const ptrdiff_t n = p->in_size[i] - 1 + before + after - reach;
+        p->pad_before[i] = before;
+        p->out_size[i] = transposed ? p->in_size[i] + reach - before - index % 2
+                         : n < 0    ? 1
+                                    : n / p->stride[i] + 1;
+        if (p->out_size[i] < 1) p->out_size[i] = 1;
+    }
+    return 1;
+}
+
 int problem_line(int index, gc_problem *p) {
     static const ptrdiff_t widths[] = {1,  15, 16, 17, 31,  32,  33,  48,
                                        63, 64, 65, 96, 127, 129, 200, 333};

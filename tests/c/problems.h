@@ -14,6 +14,10 @@ int problem_narrow(int index, gc_problem *p);
  * `index` is behind the last. */
 int problem_depthwise(int index, gc_problem *p);
 
+/* Depthwise problems of square kernels of 3, 5 and 7, without and with depths, whose rows and depths may lie
+ * outside of the input: 0 when `index` is behind the last. */
+int problem_rolling(int index, gc_problem *p);
+
 /* Depthwise problems of one dimension and stride 1, around the edges of tiles of vectors: 0 when `index` is
  * behind the last. */
 int problem_line(int index, gc_problem *p);

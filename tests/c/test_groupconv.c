@@ -61,6 +61,7 @@ static void check_isa(int index, int problems, int each) {
             }
     check_listed(problem_narrow, index, each, isa);
     check_listed(problem_depthwise, index, each, isa);
+    check_listed(problem_rolling, index, each, isa);
     check_listed(problem_line, index, each, isa);
     check_listed(problem_spread, index, each, isa);
     check_listed(problem_long, index, each, isa);

@@ -1,9 +1,10 @@
 /* Depthwise convolution over rows that are read where they lie: zeros around, strides 1 and 2, kernels of at
  * most 7 rows, forward, and transposed with stride 1 (the forward one of the mirrored kernel).
  *
- * A unit is one image, one channel, one depth of the output and one band of its rows. A 3x3 of stride 1 goes
- * down the band one column of vectors after the other, each loaded vector serving three partial sums
- * ("rolling"); other kernels go through it in tiles of some rows. The last vector of a row is moved back to
+ * A unit is one image, one channel, one depth of the output and one band of its rows. Square kernels of 3, 5
+ * and 7 go down the band one column of vectors after the other, each loaded vector serving the partial sums of
+ * all output rows that it touches ("rolling"), 3x3 ones over some depths too; other kernels go through it in
+ * tiles of some rows. The last vector of a row is moved back to
  * end with it, so that only rows narrower than a vector are stored in part. Rows a dilation apart form a
  * class; its rows share loads.
  * This file plans; depthwise_in_place_work.c computes.
@@ -101,9 +102,10 @@ static gc_status create_columns(const gc_plan *plan, gc_in_place *s) {
         c->bits = bits;
         for (ptrdiff_t t = 0; t < p->kernel[2]; t++) {
             const ptrdiff_t from = c->column * stride + t * p->dilation[2] - s->pad[2];
+            const int shared = s->roll && stride == 2 && t > 0 && t % 2 == 0;
             for (ptrdiff_t u = 0; u < stride; u++, bits++) {
                 *bits = lanes_inside(p, from + u * lanes, lanes, stride * c->stored - u * lanes);
-                if (*bits != all) c->inside = 0;
+                if (*bits != all && !shared) c->inside = 0;
             }
         }
     }
@@ -174,7 +176,7 @@ static gc_status create_classes(const gc_plan *plan, gc_in_place *s) {
     for (ptrdiff_t i = 0; i < s->bands * step; i++, c++) {
         const ptrdiff_t band = i / step, last = gc_cut(rows, s->bands, band + 1);
         c->first = gc_cut(rows, s->bands, band) + i % step;
-        const ptrdiff_t top = c->first - s->pad[1]; /* of the first window */
+        const ptrdiff_t top = c->first * p->stride[1] - s->pad[1]; /* of the first window */
         c->above = gc_ceil_div(gc_max(-top, 0), step);
         c->down = top + c->above * step;
         c->height = gc_ceil_div(gc_max(p->in_size[1] - c->down, 0), step);
@@ -184,29 +186,33 @@ static gc_status create_classes(const gc_plan *plan, gc_in_place *s) {
     return GC_OK;
 }
 
-static int can_roll(const gc_problem *p) {
-    if (p->kernel[0] != 1 || p->pad_before[0] != 0) return 0;
-    if ((p->out_size[0] - 1) * p->stride[0] >= p->in_size[0]) return 0;
-    for (int i = 1; i < 3; i++)
-        if (p->kernel[i] != 3 || p->stride[i] != 1) return 0;
-    return 1;
+/* The microkernel that rolls, or NULL. */
+static gc_rolling_fn *rolling_of(const gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    const gc_kernels *kernels = plan->kernels;
+    const ptrdiff_t k = p->kernel[2], s = p->stride[2];
+    if (p->kernel[1] != k || (k != 3 && k != 5 && k != 7)) return NULL;
+    if (gc_in_place_is_deep(p))
+        return k == 3 && p->kernel[0] <= GC_ROLLING_DEPTHS ? kernels->rolling_deep[s - 1] : NULL;
+    if (k > 3 && (p->dilation[1] > 1 || p->dilation[2] > 1)) return NULL;
+    return kernels->rolling[s - 1][k / 2 - 1];
 }
 
 static double predict(const gc_plan *plan, const gc_in_place *s) {
     const gc_problem *p = &plan->problem;
     const double channels = (double)(p->batch * p->groups * p->out_per_group);
     const double taps = (double)(p->kernel[0] * p->kernel[1] * p->kernel[2]);
-    double rows = (double)p->out_size[1];
-    if (!s->rolling) { /* all rows of a tile are computed */
+    double rows = (double)p->out_size[1] + (double)(p->kernel[1] - 1) / 2; /* begun, not finished */
+    if (!s->roll) { /* all rows of a tile are computed */
         rows = 0;
         for (ptrdiff_t i = 0; i < s->band_tile[s->bands]; i++)
             rows += s->tiles[i].few ? few_rows : tile_rows;
     }
     const double vectors = (double)p->out_size[0] * rows * (double)s->ncolumns;
-    const double loads = taps / (s->rolling ? 3 : 2.5) * (double)p->stride[2];
-    const double cycles = vectors * (0.52 * taps + 0.3 * loads + 1.5) + 60;
-    /* each kernel depth loads its rows again, those at the edges under masks */
-    const double again = p->kernel[0] > 1 && p->kernel[1] > 1 ? 1.3 : 1;
+    const double loads = taps / (s->roll ? 3 : 2.5) * (double)p->stride[2];
+    const double cycles = vectors * (0.52 * taps + 0.3 * loads + 1.5) + 40 + taps;
+    /* weights of several depths do not fit the registers; a tile loads its rows for each of them */
+    const double again = p->kernel[0] == 1 || p->kernel[1] == 1 ? 1 : s->roll ? 1.15 : 1.3;
     return channels * cycles * again * GC_CYCLE;
 }
 
@@ -218,18 +224,19 @@ static gc_status create(gc_plan *plan) {
     if (s->activate) s->low = -INFINITY;
     gc_weights_create(&s->weights, plan);
     orient(plan, s);
-    s->rolling = can_roll(p);
-    s->narrow =
-        2 * gc_max(p->out_size[2], p->in_size[2]) <= plan->kernels->lanes && p->dilation[2] == 1;
+    s->roll = rolling_of(plan);
+    s->narrow = p->kernel[2] == 3 && p->stride[2] == 1 &&
+                2 * gc_max(p->out_size[2], p->in_size[2]) <= plan->kernels->lanes &&
+                p->dilation[2] == 1;
     s->kernels[0] = plan->kernels->depthwise_rows[p->stride[2] - 1][p->kernel[1] - 1];
     s->kernels[1] = plan->kernels->depthwise_few[p->kernel[1] - 1];
     if (create_columns(plan, s) != GC_OK) return GC_ERROR_MEMORY;
     const ptrdiff_t rows = gc_max(p->out_size[1], 1);
     const ptrdiff_t band = gc_max(band_outputs / gc_max(p->out_size[2], 1), 4 * p->kernel[1]);
     s->bands = gc_max(rows / band, 1);
-    s->channelwise = s->rolling && s->bands == 1 && p->out_size[0] == 1 && p->out_per_group == 1 &&
-                     p->dilation[1] == 1;
-    if ((s->rolling ? create_classes(plan, s) : create_tiles(plan, s)) != GC_OK)
+    s->channelwise = s->roll && !gc_in_place_is_deep(p) && s->bands == 1 && p->out_size[0] == 1 &&
+                     p->out_per_group == 1 && p->dilation[1] == 1;
+    if ((s->roll ? create_classes(plan, s) : create_tiles(plan, s)) != GC_OK)
         return GC_ERROR_MEMORY;
     plan->units = p->batch * p->groups * p->out_per_group * p->out_size[0] * s->bands;
     if (p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
@@ -253,7 +260,7 @@ static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const gc_in_place *s = plan->state;
-    if (s->rolling)
+    if (s->roll)
         snprintf(text, size, "columns of %d lanes rolling over rows; %td bands",
                  plan->kernels->lanes, s->bands);
     else

@@ -21,13 +21,14 @@ typedef struct gc_in_place_class {
 
 typedef struct gc_in_place {
     ptrdiff_t pad[3]; /* as a forward convolution has them */
-    int rolling, channelwise, narrow;
+    int channelwise, narrow;
     gc_weights weights;
     ptrdiff_t weight_origin, weight_step[3];
     gc_columns *columns;
     uint32_t *bits;
     ptrdiff_t ncolumns;
     ptrdiff_t bands;
+    gc_rolling_fn *roll;              /* NULL: tiles */
     gc_in_place_class *classes;       /* [band][class], where it rolls */
     gc_in_place_tile *tiles;          /* of all bands */
     ptrdiff_t *band_tile;             /* the first tile of each band */
@@ -41,6 +42,12 @@ static inline ptrdiff_t gc_in_place_whole_rows(const gc_plan *plan, ptrdiff_t fi
                                                ptrdiff_t last) {
     const ptrdiff_t wide = gc_max(plan->problem.out_size[2], 1), lanes = plan->kernels->lanes;
     return gc_max(last - first - (gc_ceil_div(gc_max(lanes, wide), wide) - 1), 0);
+}
+
+/* Whether an output reads several depths, or depths that may be missing. */
+static inline int gc_in_place_is_deep(const gc_problem *p) {
+    return p->kernel[0] > 1 || p->pad_before[0] > 0 ||
+           (p->out_size[0] - 1) * p->stride[0] >= p->in_size[0];
 }
 
 /* Output rows that share loads are so far apart. */

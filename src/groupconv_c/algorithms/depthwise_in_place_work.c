@@ -63,15 +63,28 @@ static place place_of(const gc_run *run, const cursor *at) {
     };
 }
 
-/* Input rows that a unit reads and their bytes, to be fetched while the one before is computed: columns of
- * vectors are an order that hardware does not foresee. */
+/* Bytes of an input slice, to be fetched while the unit before is computed: columns of vectors are an order
+ * that hardware does not foresee. */
 static ptrdiff_t fetched_bytes(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     const gc_in_place *s = plan->state;
     const ptrdiff_t bytes =
         (p->in_size[1] - 1) * p->input_strides[3] + p->in_size[2] * plan->storage_size;
-    const int fits = s->bands == 1 && p->in_size[0] == 1 && p->input_strides[3] > 0;
+    const int fits = s->bands == 1 && p->input_strides[3] > 0;
     return fits && bytes <= most_fetched ? bytes : 0;
+}
+
+/* Bytes of an output slice. */
+static ptrdiff_t written_bytes(const gc_plan *plan) {
+    return plan->problem.out_size[1] * plan->problem.output_strides[3];
+}
+
+/* The last input slice that a unit reads. */
+static const char *last_slice(const gc_run *run, const cursor *at) {
+    const gc_problem *p = &run->plan->problem;
+    const gc_in_place *s = run->plan->state;
+    const ptrdiff_t z = at->depth * p->stride[0] + (p->kernel[0] - 1) * p->dilation[0] - s->pad[0];
+    return place_of(run, at).in + gc_max(gc_min(z, p->in_size[0] - 1), 0) * p->input_strides[2];
 }
 
 /* The rest of the activation, for a unit's results where they are. */
@@ -94,13 +107,32 @@ static void activate(const gc_run *run, const cursor *at, char *slice) {
     run->plan->kernels->finish(&f);
 }
 
+/* The kernel's depths over the input's; whether all of them lie in it. */
+static int list_slabs(const gc_plan *plan, const cursor *at, gc_depthwise_slab *slabs) {
+    const gc_problem *p = &plan->problem;
+    const gc_in_place *s = plan->state;
+    int all = 1;
+    for (ptrdiff_t d = 0; d < p->kernel[0]; d++) {
+        const ptrdiff_t z = at->depth * p->stride[0] + d * p->dilation[0] - s->pad[0];
+        const int there = z >= 0 && z < p->in_size[0];
+        slabs[d] = (gc_depthwise_slab){
+            .in = there ? z * p->input_strides[2] / plan->storage_size : 0,
+            .weight = d * s->weight_step[0],
+            .there = there,
+        };
+        all &= there;
+    }
+    return all;
+}
+
 static void bind_rolling(const gc_run *run, const cursor *at, const gc_in_place_class *c,
                          gc_rolling *a) {
     const gc_problem *p = &run->plan->problem;
     const gc_in_place *s = run->plan->state;
     const place here = place_of(run, at);
-    a->in = here.in + at->depth * p->stride[0] * p->input_strides[2] +
-            c->down * p->input_strides[3] - s->pad[2] * run->plan->storage_size;
+    const ptrdiff_t depth = gc_in_place_is_deep(p) ? 0 : at->depth * p->stride[0]; /* slabs' */
+    a->in = here.in + depth * p->input_strides[2] + c->down * p->input_strides[3] -
+            s->pad[2] * run->plan->storage_size;
     a->weight = here.weight;
     a->init = here.init;
     a->out = here.out + c->first * p->output_strides[3];
@@ -123,6 +155,7 @@ static gc_rolling rolling_of(const gc_plan *plan) {
         .weight_column = s->weight_step[2],
         .ncolumns = s->ncolumns,
         .columns = s->columns,
+        .nslabs = p->kernel[0],
         .dilation = p->dilation[2],
         .clamp = p->activation != GC_IDENTITY && !s->activate,
         .low = s->low,
@@ -130,23 +163,36 @@ static gc_rolling rolling_of(const gc_plan *plan) {
     };
 }
 
-static void work_rolling(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
+static void work_rolling(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t first,
+                         ptrdiff_t last) {
     const gc_plan *plan = run->plan;
     const gc_in_place *s = plan->state;
     const ptrdiff_t fetch = fetched_bytes(plan), step = gc_in_place_row_step(&plan->problem);
+    const int deep = gc_in_place_is_deep(&plan->problem);
     gc_rolling a = rolling_of(plan);
+    a.slabs = slabs;
     cursor at = cursor_at(plan, first);
+    const char *slice = last_slice(run, &at);
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const cursor now = at;
-        advance(plan, &at);
-        if (unit + 1 < last && (at.g != now.g || at.n != now.n)) {
-            a.fetch = place_of(run, &at).in;
+        const char *const read = slice;
+        if (unit + 1 < last) {
+            advance(plan, &at);
+            slice = last_slice(run, &at);
+        }
+        if (fetch && slice != read) {
+            a.fetch = slice;
             a.fetch_bytes = fetch / s->ncolumns + 1;
+        }
+        if (deep) {
+            list_slabs(plan, &now, slabs);
+            a.fetch_out = place_of(run, &at).out;
+            a.fetch_out_bytes = fetch ? written_bytes(plan) / s->ncolumns + 1 : 0;
         }
         for (ptrdiff_t c = 0; c < step; c++) {
             bind_rolling(run, &now, &s->classes[now.band * step + c], &a);
-            if (a.out_height > 0) plan->kernels->rolling3x3(&a);
-            a.fetch_bytes = 0;
+            if (a.out_height > 0) s->roll(&a);
+            a.fetch_bytes = a.fetch_out_bytes = 0;
         }
         if (s->activate) activate(run, &now, place_of(run, &now).out);
     }
@@ -173,7 +219,7 @@ static void work_channels(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         const ptrdiff_t end = gc_min(last, first + groups - at.g); /* of the image */
         bind_rolling(run, &at, s->classes, &a);
         a.fetch_bytes = fetch / s->ncolumns + 1;
-        const ptrdiff_t written = plan->problem.out_size[1] * plan->problem.output_strides[3];
+        const ptrdiff_t written = written_bytes(plan);
         a.fetch_out_bytes = written >= least_fetched_out ? written / s->ncolumns + 1 : 0;
         for (; first < end; first++, at.g++) {
             char *const out = a.out;
@@ -190,30 +236,12 @@ static void work_channels(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
                 a.fetch =
                     first + 1 < end ? (const char *)a.in + plan->problem.input_strides[1] : a.in;
                 a.fetch_out = first + 1 < end ? out + plan->problem.output_strides[1] : out;
-                plan->kernels->rolling3x3(&a);
+                s->roll(&a);
             }
             if (s->activate) activate(run, &at, out);
             next_channel(plan, weight_step, &a);
         }
     }
-}
-
-/* The kernel's depths over the input's; whether all of them lie in it. */
-static int list_slabs(const gc_plan *plan, const cursor *at, gc_depthwise_slab *slabs) {
-    const gc_problem *p = &plan->problem;
-    const gc_in_place *s = plan->state;
-    int all = 1;
-    for (ptrdiff_t d = 0; d < p->kernel[0]; d++) {
-        const ptrdiff_t z = at->depth * p->stride[0] + d * p->dilation[0] - s->pad[0];
-        const int there = z >= 0 && z < p->in_size[0];
-        slabs[d] = (gc_depthwise_slab){
-            .in = there ? z * p->input_strides[2] / plan->storage_size : 0,
-            .weight = d * s->weight_step[0],
-            .there = there,
-        };
-        all &= there;
-    }
-    return all;
 }
 
 static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t first,
@@ -223,14 +251,13 @@ static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t fi
     const gc_in_place *s = plan->state;
     const ptrdiff_t size = plan->storage_size, fetch = fetched_bytes(plan);
     const ptrdiff_t step = gc_in_place_row_step(p);
-    gc_depthwise_slab one, *const list = p->kernel[0] > 1 ? slabs : &one;
     gc_depthwise_rows a = {
         .in_row = step * p->input_strides[3] / size,
         .out_row = step * p->output_strides[3] / size,
         .residual_row = step * p->residual_strides[3] / size,
         .columns = s->columns,
         .ncolumns = s->ncolumns,
-        .slabs = list,
+        .slabs = slabs,
         .nslabs = p->kernel[0],
         .weight_row = s->weight_step[1],
         .weight_column = s->weight_step[2],
@@ -244,7 +271,7 @@ static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t fi
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const place here = place_of(run, &at);
         const ptrdiff_t begin = s->band_tile[at.band], end = s->band_tile[at.band + 1];
-        const int all = list_slabs(plan, &at, list);
+        const int all = list_slabs(plan, &at, slabs);
         const cursor now = at;
         advance(plan, &at);
         const char *const next = (const char *)run->arrays->input + at.n * p->input_strides[0] +
@@ -257,8 +284,8 @@ static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t fi
             const gc_in_place_tile *t = &s->tiles[i];
             a.fetch = next + (i - begin) * ahead;
             for (ptrdiff_t d = 0; d < p->kernel[0]; d++) {
-                list[d].first = t->first;
-                list[d].last = list[d].there ? t->last : t->first;
+                slabs[d].first = t->first;
+                slabs[d].last = slabs[d].there ? t->last : t->first;
             }
             a.edge = t->edge || !all;
             a.in = here.in + (t->in - s->pad[2]) * size;
@@ -274,11 +301,12 @@ static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t fi
 
 void gc_in_place_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
     const gc_in_place *s = run->plan->state;
+    gc_depthwise_slab one, *const slabs = run->plan->problem.kernel[0] > 1 ? scratch : &one;
     if (first == last) return;
     if (s->channelwise)
         work_channels(run, first, last);
-    else if (s->rolling)
-        work_rolling(run, first, last);
+    else if (s->roll)
+        work_rolling(run, slabs, first, last);
     else
-        work_tiles(run, scratch, first, last);
+        work_tiles(run, slabs, first, last);
 }

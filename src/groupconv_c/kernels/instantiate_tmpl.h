@@ -10,6 +10,7 @@
 #include "finish_tmpl.h"
 #include "depthwise_packed_tmpl.h"
 #include "depthwise_rows_tmpl.h"
+#include "depthwise_rolling_tmpl.h"
 #include "depthwise_spread_tmpl.h"
 #include "tap_dot_tmpl.h"
 #include "row_dot_tmpl.h"
@@ -39,7 +40,9 @@ static const gc_kernels OP(table) = {
     .depthwise_few = DEPTHWISE_ROWS_ENTRIES(few_, 1),
     .depthwise_up = {OP(depthwise_up_1), OP(depthwise_up_2), OP(depthwise_up_3),
                      OP(depthwise_up_4)},
-    .rolling3x3 = OP(rolling3x3),
+    .rolling = {{OP(rolling_310), OP(rolling_510), OP(rolling_710)},
+                {OP(rolling_320), OP(rolling_520), OP(rolling_720)}},
+    .rolling_deep = {OP(rolling_311), OP(rolling_321)},
     .rolling3x3_pair = OP(rolling3x3_pair),
     .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},
     .tap_dot = {TAP_DOT_ENTRIES(1), TAP_DOT_ENTRIES(2), TAP_DOT_ENTRIES(3), TAP_DOT_ENTRIES(4)},

@@ -100,24 +100,6 @@ typedef struct gc_columns {
     int stored;
 } gc_columns;
 
-/* Some output rows of one channel of a depthwise 3x3 of stride 1, whose kernel columns are `dilation` apart
- * and its rows one in_row. Output row i reads input rows i - above .. i - above + 2 of `height`, from `in` on; the others are zeros. Vectors of columns may
- * overlap. Rows below `whole` are stored as whole vectors: what spills is stored later. */
-typedef struct gc_rolling {
-    const void *in, *weight, *init,
-        *residual; /* in: where kernel column 0 of output column 0 reads */
-    void *out;
-    ptrdiff_t in_row, out_row, residual_row, weight_row, weight_column;
-    ptrdiff_t height, out_height, above, whole, ncolumns, dilation;
-    const gc_columns *columns;
-    const char *fetch; /* memory that is read next, so many bytes with each vector of columns */
-    ptrdiff_t fetch_bytes;
-    const char *fetch_out; /* memory that is written next */
-    ptrdiff_t fetch_out_bytes;
-    int clamp;
-    double low, high;
-} gc_rolling;
-
 /* One depth of a kernel: where its input rows and weights begin; rows first .. last - 1 are there, the
  * others are zeros. */
 typedef struct gc_depthwise_slab {
@@ -126,7 +108,32 @@ typedef struct gc_depthwise_slab {
     int first, last;
 } gc_depthwise_slab;
 
-enum { GC_DEPTHWISE_KERNEL_ROWS = 7 };
+enum { GC_DEPTHWISE_KERNEL_ROWS = 7, GC_ROLLING_KERNELS = 3, GC_ROLLING_DEPTHS = 7 };
+
+/* rolling[S-1][K/2-1]: some output rows of one channel of a depthwise K x K (3, 5, 7) of stride S, read in
+ * place. Kernel rows are one in_row apart, kernel columns `dilation`, which is 1 but for the 3 x 3 of stride
+ * 1. Output row i reads input rows S*i - above .. S*i - above + K - 1 of `height`, from `in` on; the others
+ * are zeros. Vectors of columns may overlap. Rows below `whole` are stored as whole vectors: what spills is
+ * stored later.
+ * rolling_deep[S-1]: the same with a kernel of at most 7 depths x 3 x 3, listed in slabs; without fetch. */
+typedef struct gc_rolling {
+    const void *in, *weight, *init,
+        *residual; /* in: where kernel column 0 of output column 0 reads */
+    void *out;
+    ptrdiff_t in_row, out_row, residual_row, weight_row, weight_column;
+    ptrdiff_t height, out_height, above, whole, ncolumns, dilation;
+    const gc_columns *columns;
+    const gc_depthwise_slab *slabs;
+    ptrdiff_t nslabs;
+    const char *fetch; /* memory that is read next, so many bytes with each vector of columns */
+    ptrdiff_t fetch_bytes;
+    const char *fetch_out; /* memory that is written next */
+    ptrdiff_t fetch_out_bytes;
+    int clamp;
+    double low, high;
+} gc_rolling;
+
+typedef void gc_rolling_fn(const gc_rolling *);
 
 /* depthwise_rows[S-1][KR-1], depthwise_few[KR-1] of stride 1: RB output rows of one channel, read in place, stride S, KR kernel rows.
  *   out[j][q] = clamp(init + sum over slabs, kernel rows r and columns s of
@@ -415,7 +422,7 @@ typedef struct gc_kernels {
     gc_depthwise_rows_fn *depthwise_rows[2][GC_DEPTHWISE_KERNEL_ROWS];
     gc_depthwise_rows_fn *depthwise_few[GC_DEPTHWISE_KERNEL_ROWS];
     gc_depthwise_up_fn *depthwise_up[GC_DEPTHWISE_UP_ROWS];
-    void (*rolling3x3)(const gc_rolling *);
+    gc_rolling_fn *rolling[2][GC_ROLLING_KERNELS], *rolling_deep[2];
     /* Two channels at once, input and output at most half a vector wide; shared but for the pointers.
      * dilation is 1. */
     void (*rolling3x3_pair)(const gc_rolling *, const gc_rolling *);

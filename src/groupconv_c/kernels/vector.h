@@ -51,7 +51,14 @@
 /* Asks for memory that is read soon. A little at a time: what is asked for at once waits in a short queue,
  * and what is needed now behind it. */
 GC_INLINE void gc_fetch(const char *from, ptrdiff_t bytes) {
-    for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
+    ptrdiff_t i = 0;
+    for (; i + 256 <= bytes; i += 256) {
+        __builtin_prefetch(from + i, 0, 2);
+        __builtin_prefetch(from + i + 64, 0, 2);
+        __builtin_prefetch(from + i + 128, 0, 2);
+        __builtin_prefetch(from + i + 192, 0, 2);
+    }
+    for (; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
 }
 
 GC_INLINE ptrdiff_t gc_smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }

@@ -1,0 +1,369 @@
+/* Depthwise microkernels that roll down columns of vectors (contract: gc_rolling in kernels.h).
+ *
+ * Lanes are neighbouring output columns of one channel. An input row is loaded once and serves every output
+ * row that it touches: with stride S, ceil(K / S) partial sums roll along. A turn is as many steps of S input
+ * rows, after which each sum is where it was, so that none moves to another register. What lies outside of
+ * the input is as in depthwise_rows_tmpl.h. EDGE 1: columns are masked; 2: and results stored in part. MORE:
+ * there is a residual or a clamp. */
+enum { OP(rolling_most) = GC_DEPTHWISE_KERNEL_ROWS * GC_DEPTHWISE_KERNEL_ROWS };
+
+/* A channel's kernel: weights[depth][row][column] of the depths that are there, and where their input begins;
+ * zero[r]: the products of its row r with zeros, NULL if they are 0; the bias, with the products of depths that
+ * are not there. */
+typedef struct OP(rolling_kernel) {
+    const V *weights, *zero;
+    V bias;
+    ptrdiff_t slabs[GC_ROLLING_DEPTHS], depths;
+} OP(rolling_kernel);
+
+typedef struct OP(rolling_state) {
+    const real *p, *residual;
+    real *out;
+    ptrdiff_t in_row, out_row, residual_row, dilation;
+    V bias, low, high;
+    V held[OP(rolling_most)]; /* the first weights, in registers */
+    const V *weights;
+    const ptrdiff_t *slabs, *end; /* the kernel's depths, if it has some */
+    M masks[GC_DEPTHWISE_KERNEL_ROWS + 1], m;
+    int stored, whole; /* `whole` rows more are stored as whole vectors */
+} OP(rolling_state);
+
+/* How many weights the registers hold beside sums and inputs; those of a small kernel without depths are the
+ * compiler's. */
+GC_INLINE int OP(rolling_held)(const int K, const int S, const int DEEP) {
+    const int room = vector_registers - K / S - S - 3;
+    return K == 3 && !DEEP ? 0 : room < K * K ? room : K * K;
+}
+
+GC_INLINE V OP(rolling_load)(const OP(rolling_state) * s, const real *p, int mask, const int EDGE) {
+    return EDGE ? OP(load_mask)(p, s->masks[mask]) : OP(hold)(OP(load)(p));
+}
+
+/* The input row at p, of phase PH (its number modulo S). Sum m takes its products with kernel row PH + S*m; it
+ * is acc[(m - u) % sums] in step u of a turn. With S = 2, kernel columns 1 and 2, 3 and 4 and so on share the
+ * vectors that are loaded, of which masks[t + 1] and masks[t + 2] are column t's. The first `held` weights are in
+ * registers; below 0: of a later depth, whose sums go on instead of beginning with the bias. */
+GC_INLINE void OP(rolling_taps)(const OP(rolling_state) * s, const real *p, const V *weights,
+                                V *acc, const int u, const int PH, const int K, const int S,
+                                const int EDGE, const int held) {
+    const int sums = (K + S - 1) / S;
+    V odd = s->bias;
+    GC_UNROLL(8)
+    for (int t = 0; t < K; t++) {
+        V x = odd;
+        if (S == 1) {
+            x = OP(rolling_load)(s, p + t * s->dilation, t, EDGE);
+        } else if (t == 0 || t % 2 == 1) {
+            const int mask = t == 0 ? 0 : t + 1;
+            const real *right = p + t + LANES;
+            const V x0 = OP(rolling_load)(s, p + t, mask, EDGE);
+            const V x1 = EDGE ? OP(load_mask)(right, s->masks[mask + 1]) : OP(load)(right);
+            x = OP(even_mixed)(x0, x1);
+            if (t > 0) odd = OP(odd_mixed)(x0, x1);
+        }
+        GC_UNROLL(8)
+        for (int m = 0; m < sums; m++) {
+            const int r = PH + S * m, i = r * K + t, at = (m + sums - u) % sums;
+            if (r >= K) continue;
+            const V w = i < held ? s->held[i] : weights[i];
+            acc[at] = OP(fma)(x, w, held >= 0 && i == 0 ? s->bias : acc[at]);
+        }
+    }
+}
+
+GC_INLINE void OP(rolling_row)(OP(rolling_state) * s, V *acc, const int u, const int PH,
+                               const int K, const int S, const int EDGE, const int DEEP) {
+    const V *w = s->weights;
+    OP(rolling_taps)(s, s->p + (DEEP ? *s->slabs : 0), w, acc, u, PH, K, S, EDGE,
+                     OP(rolling_held)(K, S, DEEP));
+    for (const ptrdiff_t *slab = s->slabs + 1; DEEP && slab < s->end; slab++) {
+        w += K * K;
+        OP(rolling_taps)(s, s->p + *slab, w, acc, u, PH, K, S, EDGE, -1);
+    }
+    GC_STEP(s->p, s->in_row);
+}
+
+GC_INLINE void OP(rolling_store)(OP(rolling_state) * s, V y, const int S, const int EDGE,
+                                 const int MORE) {
+    if (S == 2) y = OP(unmix)(y);
+    if (MORE && s->residual) {
+        y += OP(load_mask)(s->residual, s->m);
+        s->residual += s->residual_row;
+    }
+    if (MORE) y = OP(min)(s->high, OP(max)(s->low, y));
+    if (EDGE == 2)
+        OP(store_first)(s->out, y, s->whole-- > 0 ? LANES : s->stored);
+    else
+        OP(store)(s->out, y);
+    GC_STEP(s->out, s->out_row);
+}
+
+/* A row of phase PH which may be missing: then it is zeros. */
+GC_INLINE void OP(rolling_any_row)(OP(rolling_state) * s, const V *zero, V *acc, int there,
+                                   const int PH, const int K, const int S, const int EDGE,
+                                   const int DEEP) {
+    if (there) {
+        OP(rolling_row)(s, acc, 0, PH, K, S, EDGE, DEEP);
+        return;
+    }
+    GC_UNROLL(8)
+    for (int m = 0; m < (K + S - 1) / S; m++) {
+        const int r = PH + S * m;
+        if (r == 0) acc[m] = s->bias;
+        if (r < K && zero) acc[m] += zero[r];
+    }
+}
+
+GC_INLINE OP(rolling_state)
+    OP(rolling_start)(const gc_rolling *a, const gc_columns *columns, const OP(rolling_kernel) * k,
+                      const int K, const int S, const int EDGE, const int DEEP) {
+    const int masks = S == 1 ? K : K + 1, held = OP(rolling_held)(K, S, DEEP);
+    const int stored = EDGE == 2 ? columns->stored : LANES;
+    OP(rolling_state)
+    s = {
+        .p = (const real *)a->in + S * columns->column,
+        .residual = a->residual ? (const real *)a->residual + columns->column : NULL,
+        .out = (real *)a->out + columns->column,
+        .in_row = a->in_row,
+        .out_row = a->out_row,
+        .residual_row = a->residual_row,
+        .dilation = K == 3 && S == 1 ? a->dilation : 1,
+        .bias = k->bias,
+        .low = OP(set1)((real)a->low),
+        .high = OP(set1)((real)a->high),
+        .weights = k->weights,
+        .slabs = k->slabs,
+        .end = k->slabs + k->depths,
+        .m = OP(mask)(gc_window_bits(0, stored, LANES)),
+        .stored = stored,
+        .whole = (int)a->whole,
+    };
+    GC_UNROLL(8)
+    for (int i = 0; i < masks; i++) /* with S = 2 those of columns 0, 1, 3, 5 */
+        s.masks[i] = OP(mask)(columns->bits[S == 1 || i < 2 ? i : i / 2 * 4 - 2 + i % 2]);
+    GC_UNROLL(49)
+    for (int i = 0; i < held; i++) s.held[i] = OP(hold)(k->weights[i]);
+    return s;
+}
+
+GC_INLINE void OP(rolling_columns)(const gc_rolling *a, const gc_columns *columns,
+                                   const OP(rolling_kernel) * k, const int K, const int S,
+                                   const int EDGE, const int MORE, const int DEEP) {
+    const int sums = (K + S - 1) / S;
+    const int turn = S * S * sums * (int)sizeof(V); /* bytes that a turn reads */
+    const char *fetch = a->fetch_bytes ? a->fetch : a->in;
+    fetch += (columns - a->columns) * a->fetch_bytes;
+    OP(rolling_state) s = OP(rolling_start)(a, columns, k, K, S, EDGE, DEEP);
+    V acc[GC_DEPTHWISE_KERNEL_ROWS];
+    GC_UNROLL(8)
+    for (int m = 0; m < sums; m++) acc[m] = s.bias;
+    const ptrdiff_t steps = a->out_height + sums - 1; /* the last one has a row of phase 0 only */
+    const ptrdiff_t above = a->above, below = above + (DEEP && k->depths == 0 ? 0 : a->height);
+    const ptrdiff_t whole = gc_smaller(steps - (S - 1), below / S); /* steps before are */
+    ptrdiff_t t = 0, next = gc_smaller(gc_larger(sums - 1, (above + S - 1) / S), steps);
+    for (;; next = steps) {
+        for (; t < next; t++) {
+            const ptrdiff_t row = S * t;
+            OP(rolling_any_row)(&s, k->zero, acc, row >= above && row < below, 0, K, S, EDGE, DEEP);
+            if (t >= sums - 1) OP(rolling_store)(&s, acc[sums - 1], S, EDGE, MORE);
+            if (S == 2 && t + 1 < steps)
+                OP(rolling_any_row)(&s, k->zero, acc, row + 1 >= above && row + 1 < below, 1, K, S,
+                                    EDGE, DEEP);
+            GC_UNROLL(8)
+            for (int m = sums - 1; m > 0; m--) acc[m] = acc[m - 1];
+        }
+        if (t == steps) break;
+        for (; t + sums <= whole && (EDGE < 2 || s.whole >= sums); t += sums) {
+            GC_UNROLL(8)
+            for (int u = 0; u < sums; u++) {
+                OP(rolling_row)(&s, acc, u, 0, K, S, EDGE, DEEP);
+                OP(rolling_store)(&s, acc[(2 * sums - 1 - u) % sums], S, 0, MORE);
+                if (S == 2) OP(rolling_row)(&s, acc, u, 1, K, S, EDGE, DEEP);
+            }
+            if (EDGE == 2) s.whole -= sums;
+            GC_UNROLL(8)
+            for (int i = 0; i < turn; i += 64) __builtin_prefetch(fetch + i, 0, 2);
+            GC_STEP(fetch, turn);
+        }
+    }
+}
+
+/* Reads the weights of a depth; the sum of their products with zeros, which is 0 if they are finite. */
+GC_INLINE V OP(rolling_depth)(const gc_rolling *a, ptrdiff_t first, V *w, const int K) {
+    const real *row = (const real *)a->weight + first;
+    V total = OP(set1)(0);
+    GC_UNROLL(8)
+    for (int r = 0; r < K; r++, row += a->weight_row) {
+        GC_UNROLL(8)
+        for (int t = 0; t < K; t++) {
+            w[r * K + t] = OP(set1)(row[t * a->weight_column]);
+            total = OP(fma)(w[r * K + t], OP(set1)(0), total);
+        }
+    }
+    return total;
+}
+
+GC_NOINLINE void OP(rolling_zeros)(const V *weights, V *zero, int k, ptrdiff_t depths) {
+    for (int r = 0; r < k; r++) {
+        zero[r] = OP(set1)(0);
+        for (ptrdiff_t d = 0; d < depths; d++)
+            for (int t = 0; t < k; t++)
+                zero[r] = OP(fma)(weights[(d * k + r) * k + t], OP(set1)(0), zero[r]);
+    }
+}
+
+GC_INLINE OP(rolling_kernel)
+    OP(rolling_weights)(const gc_rolling *a, V *w, V *zero, const int K, const int DEEP) {
+    OP(rolling_kernel) k = {.weights = w, .bias = OP(set1)(*(const real *)a->init), .depths = 1};
+    V total = OP(set1)(0);
+    if (!DEEP) total = OP(rolling_depth)(a, 0, w, K);
+    if (DEEP) k.depths = 0;
+    for (ptrdiff_t i = 0; DEEP && i < a->nslabs; i++) {
+        const gc_depthwise_slab *slab = a->slabs + i;
+        const V products = OP(rolling_depth)(a, slab->weight, w + k.depths * K * K, K);
+        if (slab->there) {
+            k.slabs[k.depths++] = slab->in;
+            total += products;
+        } else {
+            k.bias += products;
+        }
+    }
+    if (total[0] != 0) {
+        OP(rolling_zeros)(w, zero, K, k.depths);
+        k.zero = zero;
+    }
+    return k;
+}
+
+/* 0: whole vectors inside of the rows, 1: masked ones, 2: ones that are stored in part; and 3 more if there
+ * is a residual or a clamp. */
+GC_INLINE int OP(rolling_kind)(const gc_rolling *a, const gc_columns *columns) {
+    const int edge = columns->stored < LANES ? 2 : !columns->inside;
+    return a->clamp || a->residual ? edge + 3 : edge;
+}
+
+/* A small kernel's weights stay in registers from one vector of columns to the next; each kind of a large one
+ * is on its own, since compilers lose their way in all of them together. */
+#define ROLLING_CALL_30 GC_INLINE
+#define ROLLING_CALL_31 GC_NOINLINE
+#define ROLLING_CALL_50 GC_NOINLINE
+#define ROLLING_CALL_70 GC_NOINLINE
+#define ROLLING_COLUMNS(K, S, DEEP, EDGE, MORE)                                   \
+    ROLLING_CALL_##K##DEEP void OP(rolling_##K##S##DEEP##EDGE##MORE)(             \
+        const gc_rolling *a, const gc_columns *c, const OP(rolling_kernel) * k) { \
+        OP(rolling_columns)(a, c, k, K, S, EDGE, MORE, DEEP);                     \
+    }
+#define ROLLING(K, S, DEEP)                                                    \
+    ROLLING_COLUMNS(K, S, DEEP, 0, 0)                                          \
+    ROLLING_COLUMNS(K, S, DEEP, 0, 1)                                          \
+    ROLLING_COLUMNS(K, S, DEEP, 1, 0)                                          \
+    ROLLING_COLUMNS(K, S, DEEP, 1, 1)                                          \
+    ROLLING_COLUMNS(K, S, DEEP, 2, 0)                                          \
+    ROLLING_COLUMNS(K, S, DEEP, 2, 1)                                          \
+    static void OP(rolling_##K##S##DEEP)(const gc_rolling *a) {                \
+        V w[(DEEP ? GC_ROLLING_DEPTHS : 1) * (K) * (K)], zero[K];              \
+        const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, DEEP); \
+        const char *fetch_out = a->fetch_out;                                  \
+        for (ptrdiff_t i = 0; i < a->ncolumns; i++) {                          \
+            const gc_columns *const c = a->columns + i;                        \
+            gc_fetch(fetch_out, a->fetch_out_bytes);                           \
+            fetch_out += a->fetch_out_bytes;                                   \
+            const int kind = OP(rolling_kind)(a, c);                           \
+            if (kind == 0)                                                     \
+                OP(rolling_##K##S##DEEP##00)(a, c, &k);                        \
+            else if (kind == 1)                                                \
+                OP(rolling_##K##S##DEEP##10)(a, c, &k);                        \
+            else if (kind == 2)                                                \
+                OP(rolling_##K##S##DEEP##20)(a, c, &k);                        \
+            else if (kind == 3)                                                \
+                OP(rolling_##K##S##DEEP##01)(a, c, &k);                        \
+            else if (kind == 4)                                                \
+                OP(rolling_##K##S##DEEP##11)(a, c, &k);                        \
+            else                                                               \
+                OP(rolling_##K##S##DEEP##21)(a, c, &k);                        \
+        }                                                                      \
+    }
+ROLLING(3, 1, 0)
+ROLLING(5, 1, 0)
+ROLLING(7, 1, 0)
+ROLLING(3, 2, 0)
+ROLLING(5, 2, 0)
+ROLLING(7, 2, 0)
+ROLLING(3, 1, 1)
+ROLLING(3, 2, 1)
+#undef ROLLING
+#undef ROLLING_COLUMNS
+#undef ROLLING_CALL_30
+#undef ROLLING_CALL_31
+#undef ROLLING_CALL_50
+#undef ROLLING_CALL_70
+
+/* Two channels side by side in one vector, each in half of the lanes: for maps at most half a vector
+ * wide. The second channel's pointers are moved back by half a vector. */
+static void OP(rolling3x3_pair)(const gc_rolling *a, const gc_rolling *b) {
+    enum { half = (int)sizeof(V) / (int)sizeof(real) / 2 };
+    const uint32_t upper = ((1u << half) - 1) << half;
+    V w[9], zero[3];
+    for (int r = 0; r < 3; r++) {
+        const real *x = (const real *)a->weight + r * a->weight_row;
+        const real *y = (const real *)b->weight + r * b->weight_row;
+        for (int s = 0; s < 3; s++, x += a->weight_column, y += b->weight_column)
+            w[3 * r + s] = OP(set2)(*x, *y);
+        zero[r] = OP(fma)(w[3 * r], OP(set1)(0), OP(set1)(0));
+        zero[r] = OP(fma)(w[3 * r + 1], OP(set1)(0), zero[r]);
+        zero[r] = OP(fma)(w[3 * r + 2], OP(set1)(0), zero[r]);
+    }
+    const V bias = OP(set2)(*(const real *)a->init, *(const real *)b->init);
+    const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
+    M lower_in[3], upper_in[3];
+    for (int s = 0; s < 3; s++) {
+        lower_in[s] = OP(mask)(a->columns->bits[s] & ~upper);
+        upper_in[s] = OP(mask)((a->columns->bits[s] << half) & upper);
+    }
+    const int stored = a->columns->stored;
+    const uint32_t bits = gc_window_bits(0, stored, LANES);
+    const M lower_out = OP(mask)(bits), upper_out = OP(mask)(bits << half);
+    const ptrdiff_t start = -gc_smaller(a->above, 0) * a->in_row;
+    const real *p = (const real *)a->in + start, *q = (const real *)b->in + start - half;
+    real *to = (real *)a->out, *to2 = b->out;
+    const real *residual = a->residual, *residual2 = b->residual;
+    V a0 = bias, a1 = bias, a2;
+    const ptrdiff_t steps = a->out_height + 2, inside = gc_smaller(steps, a->height + a->above);
+    for (ptrdiff_t i = 0; i < steps; i++) {
+        if (i >= a->above && i < inside) {
+            V x[3];
+            GC_UNROLL(3)
+            for (int s = 0; s < 3; s++)
+                x[s] = OP(load_mask)(p + s, lower_in[s]) + OP(load_mask)(q + s, upper_in[s]);
+            p += a->in_row;
+            q += a->in_row;
+            a2 = bias;
+            GC_UNROLL(3)
+            for (int s = 0; s < 3; s++) {
+                a0 = OP(fma)(x[s], w[6 + s], a0);
+                a1 = OP(fma)(x[s], w[3 + s], a1);
+                a2 = OP(fma)(x[s], w[s], a2);
+            }
+        } else {
+            a0 += zero[2];
+            a1 += zero[1];
+            a2 = bias + zero[0];
+        }
+        if (i >= 2) {
+            V y = a0;
+            if (residual) {
+                y +=
+                    OP(load_mask)(residual, lower_out) + OP(load_mask)(residual2 - half, upper_out);
+                residual += a->residual_row;
+                residual2 += a->residual_row;
+            }
+            if (a->clamp) y = OP(min)(high, OP(max)(low, y));
+            OP(store_first)(to, y, stored);
+            OP(store_first)(to2, OP(high)(y), stored);
+            to += a->out_row;
+            to2 += a->out_row;
+        }
+        a0 = a1;
+        a1 = a2;
+    }
+}
