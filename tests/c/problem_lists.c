@@ -79,7 +79,7 @@ int problem_depthwise(int index, gc_problem *p) {
 
 int problem_rolling(int index, gc_problem *p) {
     static const ptrdiff_t widths[] = {1, 3, 5, 7, 8, 9, 13, 14, 16, 17, 24, 31, 35, 50};
-    static const ptrdiff_t heights[] = {1, 2, 5, 9, 14};
+    static const ptrdiff_t heights[] = {1, 2, 5, 7, 9, 14};
     static const struct {
         gc_op op;
         ptrdiff_t kernel, stride, dilation, depth; /* depth of the kernel; 0: two dimensions */

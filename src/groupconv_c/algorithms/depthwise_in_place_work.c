@@ -170,7 +170,7 @@ static void work_rolling(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t 
     const ptrdiff_t fetch = fetched_bytes(plan), step = gc_in_place_row_step(&plan->problem);
     const int deep = gc_in_place_is_deep(&plan->problem);
     gc_rolling a = rolling_of(plan);
-    a.slabs = slabs;
+    a.slabs = deep ? slabs : NULL;
     cursor at = cursor_at(plan, first);
     const char *slice = last_slice(run, &at);
     for (ptrdiff_t unit = first; unit < last; unit++) {

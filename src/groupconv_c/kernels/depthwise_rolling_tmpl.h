@@ -1,4 +1,4 @@
-/* Depthwise microkernels that roll down columns of vectors (contract: gc_rolling in kernels.h).
+/* Depthwise microkernels that roll down columns of vectors (contract: rolling in kernels.h).
  *
  * Lanes are neighbouring output columns of one channel. An input row is loaded once and serves every output
  * row that it touches: with stride S, ceil(K / S) partial sums roll along. A turn is as many steps of S input
@@ -146,14 +146,14 @@ GC_INLINE OP(rolling_state)
     return s;
 }
 
-GC_INLINE void OP(rolling_columns)(const gc_rolling *a, const gc_columns *columns,
+GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                                    const OP(rolling_kernel) * k, const int K, const int S,
                                    const int EDGE, const int MORE, const int DEEP) {
     const int sums = (K + S - 1) / S;
     const int turn = S * S * sums * (int)sizeof(V); /* bytes that a turn reads */
     const char *fetch = a->fetch_bytes ? a->fetch : a->in;
-    fetch += (columns - a->columns) * a->fetch_bytes;
-    OP(rolling_state) s = OP(rolling_start)(a, columns, k, K, S, EDGE, DEEP);
+    fetch += column * a->fetch_bytes;
+    OP(rolling_state) s = OP(rolling_start)(a, a->columns + column, k, K, S, EDGE, DEEP);
     V acc[GC_DEPTHWISE_KERNEL_ROWS];
     GC_UNROLL(8)
     for (int m = 0; m < sums; m++) acc[m] = s.bias;
@@ -188,6 +188,35 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, const gc_columns *column
     }
 }
 
+/* The same for maps of ROWS rows of stride 1, padded by half of the kernel: in the last layers of networks loops
+ * take longer than sums. Of results stored in part only the last row is. */
+GC_INLINE void OP(rolling_low)(const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k,
+                               const int K, const int ROWS, const int EDGE, const int MORE) {
+    OP(rolling_state) s = OP(rolling_start)(a, a->columns + column, k, K, 1, EDGE, 0);
+    V acc[GC_DEPTHWISE_KERNEL_ROWS];
+    const int steps = ROWS + K - 1;
+    s.whole = 0;
+    GC_UNROLL(8)
+    for (int m = 0; m < K; m++) acc[m] = s.bias;
+    GC_UNROLL(20)
+    for (int t = 0; t < steps; t++) {
+        const int u = t % K;
+        if (t >= K / 2 && t < ROWS + K / 2)
+            OP(rolling_row)(&s, acc, u, 0, K, 1, EDGE, 0);
+        else
+            acc[(K - u) % K] = s.bias;
+        if (t >= K - 1)
+            OP(rolling_store)(&s, acc[(2 * K - 1 - u) % K], 1, t == steps - 1 ? EDGE : 0, MORE);
+    }
+}
+
+/* Rows of a map that rolling_low is for, or 0. */
+GC_INLINE ptrdiff_t OP(rolling_low_rows)(const gc_rolling *a, int k) {
+    const ptrdiff_t rows = a->out_height;
+    if (a->above != k / 2 || a->height != rows || (rows != 7 && rows != 14)) return 0;
+    return a->columns->stored < LANES && a->whole != rows - 1 ? 0 : rows;
+}
+
 /* Reads the weights of a depth; the sum of their products with zeros, which is 0 if they are finite. */
 GC_INLINE V OP(rolling_depth)(const gc_rolling *a, ptrdiff_t first, V *w, const int K) {
     const real *row = (const real *)a->weight + first;
@@ -203,12 +232,17 @@ GC_INLINE V OP(rolling_depth)(const gc_rolling *a, ptrdiff_t first, V *w, const 
     return total;
 }
 
-GC_NOINLINE void OP(rolling_zeros)(const V *weights, V *zero, int k, ptrdiff_t depths) {
+/* From the caller's weights: a pointer to those in registers would put them into memory. */
+GC_NOINLINE void OP(rolling_zeros)(const gc_rolling *a, V *zero, int k, ptrdiff_t depths) {
     for (int r = 0; r < k; r++) {
         zero[r] = OP(set1)(0);
-        for (ptrdiff_t d = 0; d < depths; d++)
+        for (ptrdiff_t d = 0; d < depths; d++) {
+            if (a->slabs && !a->slabs[d].there) continue;
+            const real *row = (const real *)a->weight + (a->slabs ? a->slabs[d].weight : 0);
+            row += r * a->weight_row;
             for (int t = 0; t < k; t++)
-                zero[r] = OP(fma)(weights[(d * k + r) * k + t], OP(set1)(0), zero[r]);
+                zero[r] = OP(fma)(OP(set1)(row[t * a->weight_column]), OP(set1)(0), zero[r]);
+        }
     }
 }
 
@@ -229,17 +263,10 @@ GC_INLINE OP(rolling_kernel)
         }
     }
     if (total[0] != 0) {
-        OP(rolling_zeros)(w, zero, K, k.depths);
+        OP(rolling_zeros)(a, zero, K, DEEP ? a->nslabs : 1);
         k.zero = zero;
     }
     return k;
-}
-
-/* 0: whole vectors inside of the rows, 1: masked ones, 2: ones that are stored in part; and 3 more if there
- * is a residual or a clamp. */
-GC_INLINE int OP(rolling_kind)(const gc_rolling *a, const gc_columns *columns) {
-    const int edge = columns->stored < LANES ? 2 : !columns->inside;
-    return a->clamp || a->residual ? edge + 3 : edge;
 }
 
 /* A small kernel's weights stay in registers from one vector of columns to the next; each kind of a large one
@@ -248,122 +275,95 @@ GC_INLINE int OP(rolling_kind)(const gc_rolling *a, const gc_columns *columns) {
 #define ROLLING_CALL_31 GC_NOINLINE
 #define ROLLING_CALL_50 GC_NOINLINE
 #define ROLLING_CALL_70 GC_NOINLINE
-#define ROLLING_COLUMNS(K, S, DEEP, EDGE, MORE)                                   \
-    ROLLING_CALL_##K##DEEP void OP(rolling_##K##S##DEEP##EDGE##MORE)(             \
-        const gc_rolling *a, const gc_columns *c, const OP(rolling_kernel) * k) { \
-        OP(rolling_columns)(a, c, k, K, S, EDGE, MORE, DEEP);                     \
+#define ROLLING_COLUMNS(K, S, DEEP, EDGE, MORE)                                \
+    ROLLING_CALL_##K##DEEP void OP(rolling_##K##S##DEEP##EDGE##MORE)(          \
+        const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k) { \
+        OP(rolling_columns)(a, column, k, K, S, EDGE, MORE, DEEP);             \
     }
-#define ROLLING(K, S, DEEP)                                                    \
-    ROLLING_COLUMNS(K, S, DEEP, 0, 0)                                          \
-    ROLLING_COLUMNS(K, S, DEEP, 0, 1)                                          \
-    ROLLING_COLUMNS(K, S, DEEP, 1, 0)                                          \
-    ROLLING_COLUMNS(K, S, DEEP, 1, 1)                                          \
-    ROLLING_COLUMNS(K, S, DEEP, 2, 0)                                          \
-    ROLLING_COLUMNS(K, S, DEEP, 2, 1)                                          \
-    static void OP(rolling_##K##S##DEEP)(const gc_rolling *a) {                \
-        V w[(DEEP ? GC_ROLLING_DEPTHS : 1) * (K) * (K)], zero[K];              \
-        const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, DEEP); \
-        const char *fetch_out = a->fetch_out;                                  \
-        for (ptrdiff_t i = 0; i < a->ncolumns; i++) {                          \
-            const gc_columns *const c = a->columns + i;                        \
-            gc_fetch(fetch_out, a->fetch_out_bytes);                           \
-            fetch_out += a->fetch_out_bytes;                                   \
-            const int kind = OP(rolling_kind)(a, c);                           \
-            if (kind == 0)                                                     \
-                OP(rolling_##K##S##DEEP##00)(a, c, &k);                        \
-            else if (kind == 1)                                                \
-                OP(rolling_##K##S##DEEP##10)(a, c, &k);                        \
-            else if (kind == 2)                                                \
-                OP(rolling_##K##S##DEEP##20)(a, c, &k);                        \
-            else if (kind == 3)                                                \
-                OP(rolling_##K##S##DEEP##01)(a, c, &k);                        \
-            else if (kind == 4)                                                \
-                OP(rolling_##K##S##DEEP##11)(a, c, &k);                        \
-            else                                                               \
-                OP(rolling_##K##S##DEEP##21)(a, c, &k);                        \
-        }                                                                      \
+#define ROLLING(K, S, DEEP)                                                            \
+    ROLLING_COLUMNS(K, S, DEEP, 0, 0)                                                  \
+    ROLLING_COLUMNS(K, S, DEEP, 0, 1)                                                  \
+    ROLLING_COLUMNS(K, S, DEEP, 1, 0)                                                  \
+    ROLLING_COLUMNS(K, S, DEEP, 1, 1)                                                  \
+    ROLLING_COLUMNS(K, S, DEEP, 2, 0)                                                  \
+    ROLLING_COLUMNS(K, S, DEEP, 2, 1)                                                  \
+    GC_NOINLINE void OP(rolling_##K##S##DEEP)(const gc_rolling *a) {                   \
+        V w[(DEEP ? GC_ROLLING_DEPTHS : 1) * (K) * (K)], zero[K];                      \
+        const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, DEEP);         \
+        const int more = a->clamp || a->residual;                                      \
+        for (ptrdiff_t i = 0; i < a->ncolumns; i++) {                                  \
+            gc_fetch(a->fetch_out + i * a->fetch_out_bytes, a->fetch_out_bytes);       \
+            const int edge = a->columns[i].stored < LANES ? 2 : !a->columns[i].inside; \
+            if (edge == 0 && !more)                                                    \
+                OP(rolling_##K##S##DEEP##00)(a, i, &k);                                \
+            else if (edge == 0)                                                        \
+                OP(rolling_##K##S##DEEP##01)(a, i, &k);                                \
+            else if (edge == 1 && !more)                                               \
+                OP(rolling_##K##S##DEEP##10)(a, i, &k);                                \
+            else if (edge == 1)                                                        \
+                OP(rolling_##K##S##DEEP##11)(a, i, &k);                                \
+            else if (!more)                                                            \
+                OP(rolling_##K##S##DEEP##20)(a, i, &k);                                \
+            else                                                                       \
+                OP(rolling_##K##S##DEEP##21)(a, i, &k);                                \
+        }                                                                              \
     }
 ROLLING(3, 1, 0)
 ROLLING(5, 1, 0)
 ROLLING(7, 1, 0)
 ROLLING(3, 2, 0)
 ROLLING(5, 2, 0)
-ROLLING(7, 2, 0)
 ROLLING(3, 1, 1)
 ROLLING(3, 2, 1)
+#define ROLLING_LOW_COLUMNS(K, ROWS, EDGE, MORE)                               \
+    ROLLING_CALL_##K##0 void OP(rolling_low_##K##ROWS##EDGE##MORE)(            \
+        const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k) { \
+        OP(rolling_low)(a, column, k, K, ROWS, EDGE, MORE);                    \
+    }
+#define ROLLING_LOW(K, ROWS)                                                         \
+    ROLLING_LOW_COLUMNS(K, ROWS, 1, 0)                                               \
+    ROLLING_LOW_COLUMNS(K, ROWS, 1, 1)                                               \
+    ROLLING_LOW_COLUMNS(K, ROWS, 2, 0)                                               \
+    ROLLING_LOW_COLUMNS(K, ROWS, 2, 1)                                               \
+    GC_NOINLINE void OP(rolling_low_##K##ROWS)(const gc_rolling *a) {                \
+        V w[(K) * (K)], zero[K];                                                     \
+        const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, 0);          \
+        const int part = a->columns->stored < LANES, more = a->clamp || a->residual; \
+        if (k.zero) {                                                                \
+            OP(rolling_##K##10)(a);                                                  \
+            return;                                                                  \
+        }                                                                            \
+        for (ptrdiff_t i = 0; i < a->ncolumns; i++) {                                \
+            if (part && !more)                                                       \
+                OP(rolling_low_##K##ROWS##20)(a, i, &k);                             \
+            else if (part)                                                           \
+                OP(rolling_low_##K##ROWS##21)(a, i, &k);                             \
+            else if (!more)                                                          \
+                OP(rolling_low_##K##ROWS##10)(a, i, &k);                             \
+            else                                                                     \
+                OP(rolling_low_##K##ROWS##11)(a, i, &k);                             \
+        }                                                                            \
+    }
+#define ROLLING_ANY(K)                                     \
+    ROLLING_LOW(K, 7)                                      \
+    ROLLING_LOW(K, 14)                                     \
+    static void OP(rolling_any_##K)(const gc_rolling *a) { \
+        const ptrdiff_t rows = OP(rolling_low_rows)(a, K); \
+        if (rows == 7)                                     \
+            OP(rolling_low_##K##7)(a);                     \
+        else if (rows == 14)                               \
+            OP(rolling_low_##K##14)(a);                    \
+        else                                               \
+            OP(rolling_##K##10)(a);                        \
+    }
+ROLLING_ANY(3)
+ROLLING_ANY(5)
+#undef ROLLING_ANY
+#undef ROLLING_LOW
+#undef ROLLING_LOW_COLUMNS
 #undef ROLLING
 #undef ROLLING_COLUMNS
 #undef ROLLING_CALL_30
 #undef ROLLING_CALL_31
 #undef ROLLING_CALL_50
 #undef ROLLING_CALL_70
-
-/* Two channels side by side in one vector, each in half of the lanes: for maps at most half a vector
- * wide. The second channel's pointers are moved back by half a vector. */
-static void OP(rolling3x3_pair)(const gc_rolling *a, const gc_rolling *b) {
-    enum { half = (int)sizeof(V) / (int)sizeof(real) / 2 };
-    const uint32_t upper = ((1u << half) - 1) << half;
-    V w[9], zero[3];
-    for (int r = 0; r < 3; r++) {
-        const real *x = (const real *)a->weight + r * a->weight_row;
-        const real *y = (const real *)b->weight + r * b->weight_row;
-        for (int s = 0; s < 3; s++, x += a->weight_column, y += b->weight_column)
-            w[3 * r + s] = OP(set2)(*x, *y);
-        zero[r] = OP(fma)(w[3 * r], OP(set1)(0), OP(set1)(0));
-        zero[r] = OP(fma)(w[3 * r + 1], OP(set1)(0), zero[r]);
-        zero[r] = OP(fma)(w[3 * r + 2], OP(set1)(0), zero[r]);
-    }
-    const V bias = OP(set2)(*(const real *)a->init, *(const real *)b->init);
-    const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
-    M lower_in[3], upper_in[3];
-    for (int s = 0; s < 3; s++) {
-        lower_in[s] = OP(mask)(a->columns->bits[s] & ~upper);
-        upper_in[s] = OP(mask)((a->columns->bits[s] << half) & upper);
-    }
-    const int stored = a->columns->stored;
-    const uint32_t bits = gc_window_bits(0, stored, LANES);
-    const M lower_out = OP(mask)(bits), upper_out = OP(mask)(bits << half);
-    const ptrdiff_t start = -gc_smaller(a->above, 0) * a->in_row;
-    const real *p = (const real *)a->in + start, *q = (const real *)b->in + start - half;
-    real *to = (real *)a->out, *to2 = b->out;
-    const real *residual = a->residual, *residual2 = b->residual;
-    V a0 = bias, a1 = bias, a2;
-    const ptrdiff_t steps = a->out_height + 2, inside = gc_smaller(steps, a->height + a->above);
-    for (ptrdiff_t i = 0; i < steps; i++) {
-        if (i >= a->above && i < inside) {
-            V x[3];
-            GC_UNROLL(3)
-            for (int s = 0; s < 3; s++)
-                x[s] = OP(load_mask)(p + s, lower_in[s]) + OP(load_mask)(q + s, upper_in[s]);
-            p += a->in_row;
-            q += a->in_row;
-            a2 = bias;
-            GC_UNROLL(3)
-            for (int s = 0; s < 3; s++) {
-                a0 = OP(fma)(x[s], w[6 + s], a0);
-                a1 = OP(fma)(x[s], w[3 + s], a1);
-                a2 = OP(fma)(x[s], w[s], a2);
-            }
-        } else {
-            a0 += zero[2];
-            a1 += zero[1];
-            a2 = bias + zero[0];
-        }
-        if (i >= 2) {
-            V y = a0;
-            if (residual) {
-                y +=
-                    OP(load_mask)(residual, lower_out) + OP(load_mask)(residual2 - half, upper_out);
-                residual += a->residual_row;
-                residual2 += a->residual_row;
-            }
-            if (a->clamp) y = OP(min)(high, OP(max)(low, y));
-            OP(store_first)(to, y, stored);
-            OP(store_first)(to2, OP(high)(y), stored);
-            to += a->out_row;
-            to2 += a->out_row;
-        }
-        a0 = a1;
-        a1 = a2;
-    }
-}

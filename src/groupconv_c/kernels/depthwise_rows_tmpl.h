@@ -1,4 +1,4 @@
-/* Depthwise microkernels that read the caller's rows in place (contracts: gc_depthwise_rows, gc_rolling in
+/* Depthwise microkernels that read the caller's rows in place (contract: gc_depthwise_rows in
  * kernels.h).
  *
  * Lanes are neighbouring columns of one channel. What lies outside of the input is loaded as zeros: columns

@@ -11,6 +11,7 @@
 #include "depthwise_packed_tmpl.h"
 #include "depthwise_rows_tmpl.h"
 #include "depthwise_rolling_tmpl.h"
+#include "depthwise_pair_tmpl.h"
 #include "depthwise_spread_tmpl.h"
 #include "tap_dot_tmpl.h"
 #include "row_dot_tmpl.h"
@@ -40,8 +41,8 @@ static const gc_kernels OP(table) = {
     .depthwise_few = DEPTHWISE_ROWS_ENTRIES(few_, 1),
     .depthwise_up = {OP(depthwise_up_1), OP(depthwise_up_2), OP(depthwise_up_3),
                      OP(depthwise_up_4)},
-    .rolling = {{OP(rolling_310), OP(rolling_510), OP(rolling_710)},
-                {OP(rolling_320), OP(rolling_520), OP(rolling_720)}},
+    .rolling = {{OP(rolling_any_3), OP(rolling_any_5), OP(rolling_710)},
+                {OP(rolling_320), OP(rolling_520), NULL}},
     .rolling_deep = {OP(rolling_311), OP(rolling_321)},
     .rolling3x3_pair = OP(rolling3x3_pair),
     .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},
