@@ -156,6 +156,37 @@ def test_in_the_input_of_a_weight_gradient(case: Case, special: str) -> None:
         assert_within(got, want, bound)
 
 
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride"),
+    [
+        ((7, 7), (3, 3), 1),
+        ((14, 14), (5, 5), 1),
+        ((7, 9), (7, 7), 1),
+        ((8, 14), (3, 3), 2),
+        ((9, 30), (5, 5), 2),
+        ((3, 5, 11), (3, 3, 3), 1),
+        ((4, 6, 18), (2, 3, 3), 2),
+    ],
+    ids=str,
+)
+def test_depthwise_rows_and_depths_outside(
+    size: tuple[int, ...], kernel: tuple[int, ...], stride: int
+) -> None:
+    """A weight that is not finite, at each position, over rows and depths of padding too."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((1, 2, *size)).astype("f4")
+    conv = function("conv", len(size))
+    arguments = {"groups": 2, "stride": stride, "padding": tuple(k // 2 for k in kernel)}
+    for position in np.ndindex(kernel):
+        for special in (np.inf, np.nan):
+            w = rng.standard_normal((2, 1, *kernel)).astype("f4")
+            w[(1, 0, *position)] = special
+            got = conv(x, w, algorithm="depthwise_in_place", **arguments)
+            want = reference.conv(x, w, **arguments)
+            np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+            np.testing.assert_array_equal(np.isinf(got), np.isinf(want))
+
+
 def test_an_input_that_no_output_reads_reaches_nothing() -> None:
     x = np.ones((1, 6, 9, 9), "f4")
     x[:, :, 3::4] = np.nan  # stride 4, kernel 3: rows 3 and 7 are skipped
