@@ -8,8 +8,10 @@ unless the core was built in place, and the tests run elsewhere, with ``PYTHONPA
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
+import shutil
 import sys
 from collections.abc import Iterator
 
@@ -17,6 +19,9 @@ import hypothesis
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# Waiting threads that spin would only keep others from the processor. Read when OpenMP is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if not any((ROOT / "groupconv").glob("_core.*.so")):
     sys.path[:] = [folder for folder in sys.path if pathlib.Path(folder or ".").resolve() != ROOT]
@@ -40,12 +45,25 @@ def _one_groupconv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def core_objects(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Paths of the C core's objects, compiled quickly rather than fast."""
+    """Paths of the C core's objects, for a shared library and for the test program."""
     from c_building import building
 
     sources = sorted(building.CORE.rglob("*.c"))
-    flags = ["-O0", "-fPIC", "-fopenmp", '-DGC_VERSION="0"']
-    return building.compile_all(sources, tmp_path_factory.mktemp("core"), "gcc", flags)
+    flags = ["-O1", "-fPIC", "-fopenmp", '-DGC_VERSION="0"']
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the workers' folders lie in a common one
+        base = base.parent
+    folder = base / "core"
+    with open(base / "core.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():
+            return sorted(map(str, folder.glob("*.o")))
+        folder.mkdir()
+        try:
+            return building.compile_all(sources, folder, "gcc", flags)
+        except RuntimeError:
+            shutil.rmtree(folder)
+            raise
 
 
 def pytest_report_header() -> str:

@@ -20,9 +20,12 @@ STRICT = ("-std=gnu11", "-Wall", "-Wextra", "-Wshadow", "-Wvla", "-Werror", "-ff
 
 
 def build(
-    program: pathlib.Path, compiler: str = "gcc", flags: Sequence[str] = ("-O1", "-fopenmp")
+    program: pathlib.Path,
+    compiler: str = "gcc",
+    flags: Sequence[str] = ("-O1", "-fopenmp"),
+    core: Sequence[str] = (),
 ) -> None:
-    """Compile every file, several at a time, and link.
+    """Compile every file, several at a time, and link; the core's not if there are its objects.
 
     Raises
     ------
@@ -30,9 +33,9 @@ def build(
         With the compiler's messages, which include warnings.
     """
     with tempfile.TemporaryDirectory() as folder:
-        sources = [*CORE.rglob("*.c"), *HERE.glob("*.c")]
+        sources = [*(() if core else CORE.rglob("*.c")), *HERE.glob("*.c")]
         objects = compile_all(sources, pathlib.Path(folder), compiler, flags)
-        _run([*compiler.split(), *flags, *objects, "-lm", "-pthread", "-o", str(program)])
+        _run([*compiler.split(), *flags, *objects, *core, "-lm", "-pthread", "-o", str(program)])
 
 
 def compile_all(
