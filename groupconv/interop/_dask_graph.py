@@ -197,7 +197,10 @@ def _axes(arguments: Arguments, geometry: Geometry) -> list[Axis]:
         strict=True,
     )
     mode, transposed = arguments.padding_mode, arguments.transposed
-    return [Axis(*sizes, padding_mode=mode, transposed=transposed) for sizes in per_axis]
+    return [
+        Axis(in_size, out_size, kernel, stride, dilation, before, after, mode, transposed)
+        for in_size, out_size, kernel, stride, dilation, before, after in per_axis
+    ]
 
 
 def merge_chunks(chunks: Sequence[int], unit: int) -> tuple[int, ...]:

@@ -23,17 +23,26 @@ GC_INLINE void OP(lane_store)(real *to, V y, const real *residual, int n, const 
 
 static void OP(lane_pack)(const gc_lane_pack *a) {
     const V zero = OP(set1)(0);
+    const ptrdiff_t step = a->step;
     for (ptrdiff_t v = 0; v < a->vectors; v++) {
         const ptrdiff_t channel = v * a->from_vector;
+        const int whole = a->exist - channel >= LANES;
         const M m = OP(mask)(gc_window_bits(0, a->exist - channel, LANES));
         const real *from = (const real *)a->from + channel + a->first * a->step;
+        const real *ahead = from + a->ahead;
         real *to = (real *)a->to + v * a->to_vector;
         ptrdiff_t u = 0;
         for (; u < a->first; u++, to += LANES) OP(store)(to, zero);
-        for (; u < a->last; u++, to += LANES, from += a->step) {
-            __builtin_prefetch(from + a->ahead);
-            OP(store)(to, OP(load_mask)(from, m));
+        for (; whole && u + 4 <= a->last; u += 4, to += 4 * LANES) {
+            GC_UNROLL(4)
+            for (int i = 0; i < 4; i++) {
+                __builtin_prefetch(ahead);
+                OP(store)(to + i * LANES, OP(load)(from));
+                GC_STEP(from, step);
+                GC_STEP(ahead, step);
+            }
         }
+        for (; u < a->last; u++, to += LANES, from += step) OP(store)(to, OP(load_mask)(from, m));
         for (; u < a->n; u++, to += LANES) OP(store)(to, zero);
     }
 }
@@ -76,7 +85,14 @@ GC_INLINE void OP(lane_outputs)(const gc_lane_run *a, ptrdiff_t j, ptrdiff_t cou
     p += W * (S ? LANES : a->dilation * LANES);                                  \
     w += W * LANES;                                                              \
     taps -= W
-    for (const void *const *row = a->rows, *const *end = row + a->nrows; row < end; row++)
+    const void *const *row = a->rows, *const *const end = row + a->nrows;
+    if (S && !SPREAD && a->taps == 3) /* by far the most, without sums that move */
+        for (; row < end; row++, w += 3 * LANES) {
+            const real *p = (const real *)*row + start;
+            GC_STEP(p, 0);
+            OP(lane_chunk)(p, 1, w, a->index, acc, 3, S, P, 0);
+        }
+    for (; row < end; row++)
         for (int c = 0; c < (SPREAD ? a->channels : 1); c++) {
             const real *p = (const real *)*row + start;
             ptrdiff_t taps = a->taps;
@@ -99,6 +115,16 @@ GC_INLINE void OP(lane_outputs)(const gc_lane_run *a, ptrdiff_t j, ptrdiff_t cou
     real *out = (real *)a->out + j * a->out_step;
     const ptrdiff_t residual_step = a->residual ? a->residual_step : 0;
     const real *residual = a->residual ? (const real *)a->residual + j * residual_step : NULL;
+    if (a->epilogue.clamp && count >= P && stored == LANES && !residual) {
+        const V high = OP(set1)((real)a->epilogue.high), low = OP(set1)((real)a->epilogue.low);
+        const ptrdiff_t step = a->out_step;
+        GC_UNROLL(16)
+        for (int i = 0; i < P; i++) {
+            OP(store)(out, OP(min)(high, OP(max)(low, acc[i])));
+            GC_STEP(out, step);
+        }
+        return;
+    }
     if (a->epilogue.clamp) {
         GC_UNROLL(16)
         for (int i = 0; i < P; i++) {

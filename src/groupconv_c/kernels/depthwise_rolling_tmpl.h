@@ -269,7 +269,8 @@ GC_INLINE OP(rolling_kernel)
     return k;
 }
 
-/* A small kernel's weights stay in registers from one vector of columns to the next; each kind of a large one
+/* rolling_<K><S><DEEP>, and of its columns rolling_<K><S><DEEP><EDGE><MORE>.
+ * A small kernel's weights stay in registers from one vector of columns to the next; each kind of a large one
  * is on its own, since compilers lose their way in all of them together. */
 #define ROLLING_CALL_30 GC_INLINE
 #define ROLLING_CALL_31 GC_NOINLINE
@@ -315,6 +316,7 @@ ROLLING(3, 2, 0)
 ROLLING(5, 2, 0)
 ROLLING(3, 1, 1)
 ROLLING(3, 2, 1)
+/* rolling_low_<K><ROWS>, and of its columns rolling_low_<K><ROWS><EDGE><MORE>. */
 #define ROLLING_LOW_COLUMNS(K, ROWS, EDGE, MORE)                               \
     ROLLING_CALL_##K##0 void OP(rolling_low_##K##ROWS##EDGE##MORE)(            \
         const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k) { \
@@ -344,6 +346,7 @@ ROLLING(3, 2, 1)
                 OP(rolling_low_##K##ROWS##11)(a, i, &k);                             \
         }                                                                            \
     }
+/* Whichever a map of stride 1 without depths wants. */
 #define ROLLING_ANY(K)                                     \
     ROLLING_LOW(K, 7)                                      \
     ROLLING_LOW(K, 14)                                     \

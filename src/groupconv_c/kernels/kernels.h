@@ -110,11 +110,11 @@ typedef struct gc_depthwise_slab {
 
 enum { GC_DEPTHWISE_KERNEL_ROWS = 7, GC_ROLLING_KERNELS = 3, GC_ROLLING_DEPTHS = 7 };
 
-/* rolling[S-1][K/2-1]: some output rows of one channel of a depthwise K x K (3, 5, 7; 7 with stride 1 only) of
- * stride S, read in place. Kernel rows are one in_row apart, kernel columns `dilation`, which is 1 but for the 3 x 3 of stride
- * 1. Output row i reads input rows S*i - above .. S*i - above + K - 1 of `height`, from `in` on; the others
- * are zeros. Vectors of columns may overlap. Rows below `whole` are stored as whole vectors: what spills is
- * stored later.
+/* rolling[S-1][K/2-1]: some output rows of one channel of a depthwise K x K (3, 5, and with stride 1 also 7) of
+ * stride S, read in place. Kernel rows are one in_row apart, kernel columns `dilation`, which is 1 but for the
+ * 3 x 3 of stride 1. Output row i reads input rows S*i - above .. S*i - above + K - 1 of `height`, from `in`
+ * on; the others are zeros. Vectors of columns may overlap. Rows below `whole` are stored as whole vectors:
+ * what spills is stored later.
  * rolling_deep[S-1]: the same with a kernel of at most 7 depths x 3 x 3, listed in slabs (else NULL). */
 typedef struct gc_rolling {
     const void *in, *weight, *init,
@@ -135,7 +135,8 @@ typedef struct gc_rolling {
 
 typedef void gc_rolling_fn(const gc_rolling *);
 
-/* depthwise_rows[S-1][KR-1], depthwise_few[KR-1] of stride 1: RB output rows of one channel, read in place, stride S, KR kernel rows.
+/* depthwise_rows[S-1][KR-1], depthwise_few[KR-1] of stride 1: RB output rows of one channel, read in place, of
+ * stride S and KR kernel rows.
  *   out[j][q] = clamp(init + sum over slabs, kernel rows r and columns s of
  *       weight[slab.weight + r*weight_row + s*weight_column]
  *       * in[slab.in + (S*j + r)*in_row + S*q + s*dilation] + residual[j][q])
