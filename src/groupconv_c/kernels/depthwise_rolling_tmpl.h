@@ -106,8 +106,9 @@ GC_INLINE void OP(rolling_any_row)(OP(rolling_state) * s, const V *zero, V *acc,
         OP(rolling_row)(s, acc, 0, PH, K, S, EDGE, DEEP);
         return;
     }
+    const int sums = (K + S - 1) / S;
     GC_UNROLL(8)
-    for (int m = 0; m < (K + S - 1) / S; m++) {
+    for (int m = 0; m < sums; m++) {
         const int r = PH + S * m;
         if (r == 0) acc[m] = s->bias;
         if (r < K && zero) acc[m] += zero[r];
