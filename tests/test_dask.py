@@ -261,6 +261,18 @@ LAYERS = {
         {"padding": 1, "stride": 2, "groups": 16, "transposed": True},
     ),
     "dense transposed": ((1, 32, 20, 18), (32, 24, 3, 3), {"padding": 1, "transposed": True}),
+    "depthwise 14x14": ((2, 16, 14, 14), (16, 1, 5, 5), {"padding": 2, "groups": 16}),
+    "depthwise strided": (
+        (1, 16, 41, 36),
+        (16, 1, 5, 5),
+        {"padding": 2, "stride": 2, "groups": 16},
+    ),
+    "3-D depthwise": ((1, 6, 9, 20, 22), (6, 1, 3, 3, 3), {"padding": 1, "groups": 6}),
+    "3-D depthwise of depth 1": (
+        (1, 6, 9, 20, 22),
+        (6, 1, 1, 5, 5),
+        {"padding": (1, 2, 2), "groups": 6},
+    ),
     "multiplier": ((2, 16, 40, 36), (32, 1, 3, 3), {"padding": 1, "groups": 16}),
     "strided": ((2, 64, 41, 36), (64, 4, 3, 3), {"padding": 1, "groups": 16, "stride": 2}),
     "dilated": ((2, 64, 40, 36), (64, 4, 3, 3), {"padding": 2, "groups": 16, "dilation": 2}),

@@ -86,7 +86,8 @@ int problem_rolling(int index, gc_problem *p) {
     } kind[] = {{GC_CONV, 3, 1, 1, 0}, {GC_CONV, 5, 1, 1, 0},           {GC_CONV, 7, 1, 1, 0},
                 {GC_CONV, 3, 2, 1, 0}, {GC_CONV, 5, 2, 1, 0},           {GC_CONV, 7, 2, 1, 0},
                 {GC_CONV, 3, 1, 2, 0}, {GC_CONV_TRANSPOSE, 5, 1, 1, 0}, {GC_CONV, 3, 1, 1, 3},
-                {GC_CONV, 3, 2, 1, 2}, {GC_CONV_TRANSPOSE, 3, 1, 1, 3}, {GC_CONV, 5, 1, 1, 1}};
+                {GC_CONV, 3, 2, 1, 2}, {GC_CONV_TRANSPOSE, 3, 1, 1, 3}, {GC_CONV, 5, 1, 1, 1},
+                {GC_CONV, 3, 1, 1, 8}, {GC_CONV, 5, 2, 1, 1},           {GC_CONV, 7, 1, 1, 2}};
     enum { nwidths = sizeof widths / sizeof *widths, nheights = sizeof heights / sizeof *heights };
     enum { kinds = sizeof kind / sizeof *kind };
     if (index >= nwidths * nheights * kinds) return 0;

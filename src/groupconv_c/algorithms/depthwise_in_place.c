@@ -4,9 +4,8 @@
  * A unit is one image, one channel, one depth of the output and one band of its rows. Square kernels of 3, 5
  * and 7 go down the band one column of vectors after the other, each loaded vector serving the partial sums of
  * all output rows that it touches ("rolling"), 3x3 ones over some depths too; other kernels go through it in
- * tiles of some rows. The last vector of a row is moved back to
- * end with it, so that only rows narrower than a vector are stored in part. Rows a dilation apart form a
- * class; its rows share loads.
+ * tiles of some rows. The last vector of a row is moved back to end with it, so that only rows narrower than a
+ * vector are stored in part. Rows a dilation apart form a class; its rows share loads.
  * This file plans; depthwise_in_place_work.c computes.
  */
 #include <math.h>
@@ -186,13 +185,14 @@ static gc_status create_classes(const gc_plan *plan, gc_in_place *s) {
     return GC_OK;
 }
 
-/* The microkernel that rolls, or NULL. */
-static gc_rolling_fn *rolling_of(const gc_plan *plan) {
+/* The microkernel that rolls, or NULL. Decided by the kernel alone: orders of adding differ, and pieces of an
+ * input must give the bits of the whole. */
+static gc_rolling_fn *rolling_kernel(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     const gc_kernels *kernels = plan->kernels;
     const ptrdiff_t k = p->kernel[2], s = p->stride[2];
     if (p->kernel[1] != k || (k != 3 && k != 5 && k != 7)) return NULL;
-    if (gc_in_place_is_deep(p))
+    if (p->kernel[0] > 1)
         return k == 3 && p->kernel[0] <= GC_ROLLING_DEPTHS ? kernels->rolling_deep[s - 1] : NULL;
     if (k > 3 && (p->dilation[1] > 1 || p->dilation[2] > 1)) return NULL;
     return kernels->rolling[s - 1][k / 2 - 1];
@@ -224,7 +224,7 @@ static gc_status create(gc_plan *plan) {
     if (s->activate) s->low = -INFINITY;
     gc_weights_create(&s->weights, plan);
     orient(plan, s);
-    s->roll = rolling_of(plan);
+    s->roll = rolling_kernel(plan);
     s->narrow = p->kernel[2] == 3 && p->stride[2] == 1 &&
                 2 * gc_max(p->out_size[2], p->in_size[2]) <= plan->kernels->lanes &&
                 p->dilation[2] == 1;
@@ -234,8 +234,10 @@ static gc_status create(gc_plan *plan) {
     const ptrdiff_t rows = gc_max(p->out_size[1], 1);
     const ptrdiff_t band = gc_max(band_outputs / gc_max(p->out_size[2], 1), 4 * p->kernel[1]);
     s->bands = gc_max(rows / band, 1);
-    s->channelwise = s->roll && !gc_in_place_is_deep(p) && s->bands == 1 && p->out_size[0] == 1 &&
-                     p->out_per_group == 1 && p->dilation[1] == 1;
+    const int flat =
+        p->kernel[0] == 1 && p->out_size[0] == 1 && s->pad[0] == 0 && p->in_size[0] > 0;
+    s->channelwise =
+        s->roll && flat && s->bands == 1 && p->out_per_group == 1 && p->dilation[1] == 1;
     if ((s->roll ? create_classes(plan, s) : create_tiles(plan, s)) != GC_OK)
         return GC_ERROR_MEMORY;
     plan->units = p->batch * p->groups * p->out_per_group * p->out_size[0] * s->bands;

@@ -44,12 +44,6 @@ static inline ptrdiff_t gc_in_place_whole_rows(const gc_plan *plan, ptrdiff_t fi
     return gc_max(last - first - (gc_ceil_div(gc_max(lanes, wide), wide) - 1), 0);
 }
 
-/* Whether an output reads several depths, or depths that may be missing. */
-static inline int gc_in_place_is_deep(const gc_problem *p) {
-    return p->kernel[0] > 1 || p->pad_before[0] > 0 ||
-           (p->out_size[0] - 1) * p->stride[0] >= p->in_size[0];
-}
-
 /* Output rows that share loads are so far apart. */
 static inline ptrdiff_t gc_in_place_row_step(const gc_problem *p) {
     return p->stride[1] == 1 && p->kernel[1] > 1 ? p->dilation[1] : 1;

@@ -130,15 +130,17 @@ static void bind_rolling(const gc_run *run, const cursor *at, const gc_in_place_
     const gc_problem *p = &run->plan->problem;
     const gc_in_place *s = run->plan->state;
     const place here = place_of(run, at);
-    const ptrdiff_t depth = gc_in_place_is_deep(p) ? 0 : at->depth * p->stride[0]; /* slabs' */
-    a->in = here.in + depth * p->input_strides[2] + c->down * p->input_strides[3] -
+    /* of a kernel without depths; with them, slabs tell */
+    const ptrdiff_t z = p->kernel[0] > 1 ? 0 : at->depth * p->stride[0] - s->pad[0];
+    const int there = p->kernel[0] > 1 || (z >= 0 && z < p->in_size[0]);
+    a->in = here.in + (there ? z : 0) * p->input_strides[2] + c->down * p->input_strides[3] -
             s->pad[2] * run->plan->storage_size;
     a->weight = here.weight;
     a->init = here.init;
     a->out = here.out + c->first * p->output_strides[3];
     a->residual = here.residual ? here.residual + c->first * p->residual_strides[3] : NULL;
     a->above = c->above;
-    a->height = c->height;
+    a->height = there ? c->height : 0;
     a->out_height = c->out_height;
     a->whole = c->whole;
 }
@@ -168,7 +170,7 @@ static void work_rolling(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t 
     const gc_plan *plan = run->plan;
     const gc_in_place *s = plan->state;
     const ptrdiff_t fetch = fetched_bytes(plan), step = gc_in_place_row_step(&plan->problem);
-    const int deep = gc_in_place_is_deep(&plan->problem);
+    const int deep = plan->problem.kernel[0] > 1;
     gc_rolling a = rolling_of(plan);
     a.slabs = deep ? slabs : NULL;
     cursor at = cursor_at(plan, first);
