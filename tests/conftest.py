@@ -26,7 +26,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if not any((ROOT / "groupconv").glob("_core.*.so")):
     sys.path[:] = [folder for folder in sys.path if pathlib.Path(folder or ".").resolve() != ROOT]
 
-pytest.register_assert_rewrite("helpers", "onnx_helpers", "torch_helpers")
+pytest.register_assert_rewrite(
+    "helpers", "bench_helpers", "dask_helpers", "onnx_helpers", "torch_helpers"
+)
 
 hypothesis.settings.register_profile("groupconv", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("groupconv")
@@ -41,6 +43,16 @@ def _one_groupconv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PYTHONPATH", str(package), prepend=os.pathsep)
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
         yield
+
+
+@pytest.fixture
+def threads_of_pytorch() -> Iterator[None]:
+    """PyTorch races with as many threads as it is told, and keeps them."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

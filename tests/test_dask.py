@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
-import pathlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,15 +10,12 @@ import dask.array as da
 import ml_dtypes
 import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from dask_helpers import CUTS, LAYERS, assert_same, draw, partitions
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import groupconv
 import groupconv.interop.dask as gd
-from groupconv import reference
-from groupconv.interop._dask_graph import merge_chunks
-from groupconv.interop._windows import Axis, Run, Window
 
 
 @pytest.fixture(autouse=True)
@@ -31,158 +23,6 @@ def in_this_thread() -> Iterator[None]:
     """Tasks run here and one by one, but for the tests that have a cluster."""
     with dask.config.set(scheduler="synchronous"):
         yield
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Client]:
-    """Two worker processes of two threads each."""
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None
-        ) as workers,
-        Client(workers) as client,
-    ):
-        yield client
-
-
-def draw(*shape: int, dtype: str = "float32", seed: int = 0) -> np.ndarray[Any, Any]:
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
-def assert_same(lazy: da.Array, expected: np.ndarray[Any, Any], **compute: Any) -> None:
-    """Shape and dtype known ahead, and every bit equal."""
-    assert isinstance(lazy, da.Array)
-    assert (lazy.shape, lazy.dtype) == (expected.shape, expected.dtype)
-    found = lazy.compute(**compute)
-    assert found.shape == expected.shape
-    assert found.tobytes() == expected.tobytes()
-
-
-# Windows
-
-
-@st.composite
-def axes(draw: st.DrawFn, transposed: bool) -> Axis:
-    """An axis that a convolution may have."""
-    size, kernel = draw(st.integers(1, 24)), draw(st.integers(1, 6))
-    stride, dilation = draw(st.integers(1, 4)), draw(st.integers(1, 3))
-    modes = ["zeros", "replicate", "reflect", "circular"]
-    mode = "zeros" if transposed else draw(st.sampled_from(modes))
-    most = {"reflect": size - 1, "circular": size}.get(mode, 9)
-    before, after = draw(st.integers(0, most)), draw(st.integers(0, most))
-    span = dilation * (kernel - 1)
-    if transposed:
-        extra = draw(st.integers(0, max(stride, dilation) - 1))
-        out = (size - 1) * stride + span + 1 - before - after + extra
-    else:
-        out = (size + before + after - span - 1) // stride + 1
-    assume(out > 0)
-    return Axis(size, out, kernel, stride, dilation, before, after, mode, transposed)
-
-
-@st.composite
-def partitions(draw: st.DrawFn, total: int) -> tuple[int, ...]:
-    """Chunk sizes that add up to `total`."""
-    sizes = []
-    while total:
-        sizes.append(draw(st.integers(1, total)))
-        total -= sizes[-1]
-    return tuple(sizes)
-
-
-def read(x: np.ndarray[Any, Any], window: Window) -> np.ndarray[Any, Any]:
-    """The cells of a window, as a task gets them."""
-    parts = [x[[run.start + run.step * i for i in range(run.count)]] for run in window.runs]
-    return np.concatenate([np.zeros(window.zeros, x.dtype), *parts])
-
-
-def convolve(
-    axis: Axis, x: np.ndarray[Any, Any], window: Window, mode: str
-) -> np.ndarray[Any, Any]:
-    weight = np.arange(1, axis.kernel + 1)[None, None]
-    options = {
-        "stride": axis.stride,
-        "padding": [(window.before, window.after)],
-        "dilation": axis.dilation,
-    }
-    if axis.transposed:
-        assert window.output_padding < max(axis.stride, axis.dilation)
-        result = reference.conv_transpose(
-            x[None, None], weight, output_padding=window.output_padding, **options
-        )
-    else:
-        assert window.output_padding == 0
-        result = reference.conv(x[None, None], weight, padding_mode=mode, **options)
-    return result[0, 0]
-
-
-@pytest.mark.parametrize("transposed", [False, True])
-@given(data=st.data())
-def test_windows_put_together_are_the_whole(data: st.DataObject, transposed: bool) -> None:
-    axis = data.draw(axes(transposed))
-    x = np.arange(1.0, axis.in_size + 1) ** 2
-    (whole,) = axis.windows((axis.out_size,))
-    expected = convolve(axis, x, whole, axis.padding_mode)
-    assert len(expected) == axis.out_size
-    cuts = data.draw(partitions(axis.out_size))
-    windows = axis.windows(cuts)
-    mode = axis.padding_mode if len(cuts) == 1 else "zeros"
-    pieces = [convolve(axis, read(x, window), window, mode) for window in windows]
-    assert [len(piece) for piece in pieces] == list(cuts)
-    np.testing.assert_array_equal(np.concatenate(pieces), expected)
-
-
-@given(data=st.data(), transposed=st.booleans(), multiple=st.integers(1, 5))
-def test_cuts(data: st.DataObject, transposed: bool, multiple: int) -> None:
-    axis = data.draw(axes(transposed))
-    sizes = axis.cuts(data.draw(partitions(axis.in_size)), multiple)
-    assert sum(sizes) == axis.out_size
-    assert len(sizes) == 1 or min(sizes) >= max(2, axis.dilation)
-    assert all(bound % multiple == 0 for bound in np.cumsum(sizes)[:-1])
-
-
-def test_cuts_follow_the_chunks() -> None:
-    same = Axis(30, 30, 3, 1, 1, 1, 1)
-    assert same.cuts((10, 15, 5)) == (10, 15, 5)
-    assert same.cuts((10, 15, 5), multiple=4) == (8, 16, 6)
-    assert Axis(30, 15, 3, 2, 1, 1, 1).cuts((10, 15, 5)) == (5, 8, 2)
-    assert Axis(30, 60, 4, 2, 1, 1, 1, transposed=True).cuts((10, 15, 5)) == (20, 30, 10)
-    assert same.cuts((1,) * 30, multiple=8) == (8, 8, 8, 6)
-
-
-def test_a_window_reads_no_more_than_its_outputs_need() -> None:
-    middle = Axis(100, 100, 5, 1, 1, 2, 2).windows((40, 20, 40))[1]
-    assert middle == Window(20, (Run(38, 1, 24),))
-    strided = Axis(100, 50, 3, 2, 1, 1, 1).windows((20, 30))[1]
-    assert strided == Window(30, (Run(39, 1, 61),))
-    transposed = Axis(50, 100, 4, 2, 1, 1, 1, transposed=True).windows((40, 60))[1]
-    assert transposed.runs == (Run(19, 1, 31),)
-
-
-def test_borders_of_other_modes_are_read_where_they_come_from() -> None:
-    def first(mode: str) -> tuple[Run, ...]:
-        return Axis(10, 10, 7, 1, 1, 3, 3, mode).windows((5, 5))[0].runs
-
-    inside = Run(0, 1, 8)
-    assert first("replicate") == (Run(0, 0, 3), inside)
-    assert first("reflect") == (Run(3, -1, 3), inside)
-    assert first("circular") == (Run(7, 1, 3), inside)
-
-
-@pytest.mark.parametrize(
-    ("chunks", "unit", "merged"),
-    [
-        ((4, 4, 4), 4, (4, 4, 4)),
-        ((3, 3, 3, 3), 4, (12,)),
-        ((2, 2, 8, 1, 3), 4, (4, 8, 4)),
-        ((0, 4, 0, 8), 4, (4, 8)),
-        ((5, 3), 8, (8,)),
-    ],
-)
-def test_channels_are_cut_between_groups(
-    chunks: tuple[int, ...], unit: int, merged: tuple[int, ...]
-) -> None:
-    assert merge_chunks(chunks, unit) == merged
 
 
 # The same bits
@@ -240,73 +80,6 @@ def test_same_bits_however_cut(
         da.from_array(x, chunks=chunks), weight, bias, residual=residual, **options
     )
     assert_same(lazy, expected)
-
-
-LAYERS = {
-    "grouped": ((2, 64, 40, 36), (64, 4, 3, 3), {"padding": 1, "groups": 16}),
-    "dense": ((2, 32, 40, 36), (48, 32, 3, 3), {"padding": 1}),
-    "a whole and pieces that prefer other tiles": ((1, 64, 24, 24), (64, 64, 3, 3), {"padding": 1}),
-    "wide groups": ((2, 64, 40, 36), (64, 16, 3, 3), {"padding": 1, "groups": 4}),
-    "depthwise": ((2, 32, 40, 36), (32, 1, 3, 3), {"padding": 1, "groups": 32}),
-    "depthwise 7x7": ((2, 32, 40, 36), (32, 1, 7, 7), {"padding": 3, "groups": 32}),
-    "depthwise dilated": (
-        (1, 16, 40, 36),
-        (16, 1, 3, 3),
-        {"padding": 4, "dilation": 4, "groups": 16},
-    ),
-    "depthwise wide": ((1, 16, 40, 80), (16, 1, 1, 37), {"padding": (0, 18), "groups": 16}),
-    "depthwise transposed": (
-        (1, 16, 20, 18),
-        (16, 1, 4, 4),
-        {"padding": 1, "stride": 2, "groups": 16, "transposed": True},
-    ),
-    "dense transposed": ((1, 32, 20, 18), (32, 24, 3, 3), {"padding": 1, "transposed": True}),
-    "depthwise 14x14": ((2, 16, 14, 14), (16, 1, 5, 5), {"padding": 2, "groups": 16}),
-    "depthwise strided": (
-        (1, 16, 41, 36),
-        (16, 1, 5, 5),
-        {"padding": 2, "stride": 2, "groups": 16},
-    ),
-    "3-D depthwise": ((1, 6, 9, 20, 22), (6, 1, 3, 3, 3), {"padding": 1, "groups": 6}),
-    "3-D depthwise of depth 1": (
-        (1, 6, 9, 20, 22),
-        (6, 1, 1, 5, 5),
-        {"padding": (1, 2, 2), "groups": 6},
-    ),
-    "multiplier": ((2, 16, 40, 36), (32, 1, 3, 3), {"padding": 1, "groups": 16}),
-    "strided": ((2, 64, 41, 36), (64, 4, 3, 3), {"padding": 1, "groups": 16, "stride": 2}),
-    "dilated": ((2, 64, 40, 36), (64, 4, 3, 3), {"padding": 2, "groups": 16, "dilation": 2}),
-    "pointwise": ((2, 64, 40, 36), (32, 16, 1, 1), {"groups": 4}),
-    "5x5": ((2, 32, 40, 36), (32, 16, 5, 5), {"padding": 2, "groups": 2}),
-    "small map": ((3, 128, 7, 7), (128, 32, 3, 3), {"padding": 1, "groups": 4}),
-    "1-D": ((2, 32, 500), (32, 2, 31), {"padding": 15, "groups": 16}),
-    "1-D long": ((2, 32, 500), (32, 8, 40), {"padding": 20, "groups": 4}),
-    "1-D long circular": (
-        (1, 16, 1000),
-        (16, 16, 64),
-        {"padding": 32, "padding_mode": "circular"},
-    ),
-    "1-D long reflect": (
-        (1, 16, 1000),
-        (16, 8, 64),
-        {"padding": [(40, 3)], "dilation": 2, "groups": 2, "padding_mode": "reflect"},
-    ),
-    "rows of height 1": ((1, 16, 1, 1000), (16, 16, 1, 64), {"padding": (0, 32)}),
-    "1-D long transposed": (
-        (1, 32, 700),
-        (32, 8, 33),
-        {"dilation": 2, "transposed": True, "groups": 4},
-    ),
-    "3-D": ((1, 16, 9, 20, 22), (16, 4, 3, 3, 3), {"padding": 1, "groups": 4}),
-}
-CUTS = {
-    "batch": lambda shape: (1, *shape[1:]),
-    "channels": lambda shape: (shape[0], max(1, shape[1] // 4), *shape[2:]),
-    "space": lambda shape: (*shape[:2], *(math.ceil(size / 3) for size in shape[2:])),
-    "thin rows": lambda shape: (*shape[:2], 5, *shape[3:]),
-    "single rows": lambda shape: (*shape[:2], 1, *shape[3:]),
-    "everything": lambda shape: tuple(math.ceil(size / 2) for size in shape),
-}
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -456,63 +229,3 @@ def test_mistakes_of_its_own() -> None:
     unknown = chunked[chunked[:, 0, 0, 0] > -9]
     with pytest.raises(ValueError, match=r"input has chunks of unknown size.*compute_chunk_sizes"):
         gd.conv2d(unknown, weight, groups=2)
-
-
-# A real cluster
-
-
-@pytest.mark.parametrize("cut", CUTS)
-def test_same_bits_from_two_processes(cluster: Client, cut: str) -> None:
-    shape, weight_shape, options = LAYERS["grouped"]
-    x, weight, bias = draw(*shape), draw(*weight_shape, seed=1), draw(weight_shape[0], seed=2)
-    expected = groupconv.conv2d(x, weight, bias, activation="relu", **options)
-    chunked = da.from_array(x, chunks=CUTS[cut](shape))
-    lazy = gd.conv2d(chunked, weight, bias, activation="relu", **options)
-    assert_same(lazy, expected, scheduler=cluster)
-
-
-def test_paths_of_two_workers_never_meet(cluster: Client) -> None:
-    # AlexNet's second layer on two machines: each computes its group from its own channels.
-    x, weight = draw(1, 96, 27, 27), draw(256, 48, 5, 5, seed=1)
-    lazy = gd.conv2d(da.from_array(x, chunks=(1, 48, 27, 27)), weight, padding=2, groups=2)
-    assert lazy.chunks[1] == (128, 128)
-    expected = groupconv.conv2d(x, weight, padding=2, groups=2)
-    assert_same(lazy, expected, scheduler=cluster)
-
-
-def test_workers_compute_with_one_thread_each(cluster: Client) -> None:
-    def install() -> None:
-        original = groupconv.conv2d
-
-        def recording(*args: Any, **options: Any) -> Any:
-            recording.seen.append(groupconv.get_num_threads())
-            return original(*args, **options)
-
-        recording.seen, recording.original = [], original
-        groupconv.conv2d = recording
-
-    def collect() -> list[int]:
-        recording = groupconv.conv2d
-        groupconv.conv2d = recording.original
-        return recording.seen
-
-    chunked = da.from_array(draw(8, 8, 12, 12), chunks=(1, 8, 12, 12))
-    cluster.run(install)
-    try:
-        gd.conv2d(chunked, draw(8, 4, 3, 3), groups=2).compute(scheduler=cluster)
-    finally:
-        seen = cluster.run(collect)
-    assert [count for worker in seen.values() for count in worker] == [1] * 8
-
-
-def test_example_of_an_array_larger_than_its_worker() -> None:
-    example = pathlib.Path(__file__).parents[1] / "examples" / "dask_large.py"
-    options = ["--gib", "0.5", "--workers", "1", "--memory-mib", "400"]
-    command = [sys.executable, str(example), *options]
-    here = {"PYTHONPATH": str(pathlib.Path(groupconv.__file__).parents[1])}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env=os.environ | here
-    )
-    assert done.returncode == 0, done.stderr
-    assert "array 512 MiB in 64 pieces, 1 workers of 400 MiB each" in done.stdout
-    assert "the same bits as one call" in done.stdout
