@@ -91,6 +91,12 @@ gc_status gc_isa_in_use(int *index) {
     return refuse_name(name);
 }
 
+const gc_kernels *gc_half_kernels(const gc_kernels *kernels) {
+    if (kernels == gc_kernels_avx512_f32) return gc_kernels_avx2_f32;
+    if (kernels == gc_kernels_avx512_f64) return gc_kernels_avx2_f64;
+    return NULL;
+}
+
 gc_status gc_kernels_for(gc_dtype dtype, const gc_kernels **kernels) {
     int index;
     const gc_status status = gc_isa_in_use(&index);

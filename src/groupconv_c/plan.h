@@ -76,6 +76,8 @@ int gc_residual_is_rows(const gc_plan *plan);
 
 /* dispatch.c */
 gc_status gc_kernels_for(gc_dtype dtype, const gc_kernels **kernels);
+/* The kernels of half as many lanes that give the same bits, or NULL: short rows would leave the others idle. */
+const gc_kernels *gc_half_kernels(const gc_kernels *kernels);
 
 /* error.c */
 void gc_set_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

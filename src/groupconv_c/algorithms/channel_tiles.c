@@ -14,7 +14,11 @@
 #include "channel_tiles.h"
 #include "weights.h"
 
-enum { box_bytes = 384 * 1024, wanted_units = 4 /* of small problems too */ };
+enum {
+    box_bytes = 384 * 1024,
+    wanted_units = 4,        /* of small problems too */
+    piece_bytes = 16 * 1024, /* of weights after which the same inputs are read again */
+};
 
 static const char *refuse(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
@@ -85,17 +89,33 @@ static void choose_boxes(const gc_plan *plan, gc_channel_tiles_state *s) {
     s->slice = gc_channel_tiles_reach(p, 1, s->rows) * s->row;
 }
 
+/* Channels that go through all kernel positions before the next ones do, so that inputs which neighbouring
+ * positions share are still in the first-level cache. */
+static ptrdiff_t piece_of(const gc_plan *plan, ptrdiff_t vb) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t icg = p->in_per_group;
+    const ptrdiff_t bytes = vb * plan->kernels->lanes * (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t most = piece_bytes / (bytes * p->kernel[2]);
+    if (p->kernel[0] * p->kernel[1] * p->kernel[2] == 1) return icg;
+    for (ptrdiff_t pieces = gc_ceil_div(icg, gc_max(most, 1)); 8 * pieces <= icg; pieces++)
+        if (icg % pieces == 0) return icg / pieces;
+    return icg;
+}
+
 static gc_status create_taps(const gc_problem *p, gc_channel_tiles_state *s) {
-    const int merged = s->pitch == p->in_per_group && p->dilation[2] == 1;
+    const ptrdiff_t icg = p->in_per_group;
+    const int merged = s->pitch == icg && s->piece == icg && p->dilation[2] == 1;
     const ptrdiff_t wide = merged ? 1 : p->kernel[2];
-    s->taps = malloc((size_t)(p->kernel[0] * p->kernel[1] * wide) * sizeof *s->taps);
+    const ptrdiff_t taps = icg / gc_max(s->piece, 1) * p->kernel[0] * p->kernel[1] * wide;
+    s->taps = malloc((size_t)gc_max(taps, 1) * sizeof *s->taps);
     if (s->taps == NULL) return GC_ERROR_MEMORY;
-    s->channels = p->in_per_group * (merged ? p->kernel[2] : 1);
-    for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
-        for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
-            for (ptrdiff_t w = 0; w < wide; w++)
-                s->taps[s->ntaps++] =
-                    d * s->slice + h * p->dilation[1] * s->row + w * p->dilation[2] * s->pitch;
+    s->channels = s->piece * (merged ? p->kernel[2] : 1);
+    for (ptrdiff_t c = 0; c < icg; c += s->piece)
+        for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
+            for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
+                for (ptrdiff_t w = 0; w < wide; w++)
+                    s->taps[s->ntaps++] = d * s->slice + h * p->dilation[1] * s->row +
+                                          w * p->dilation[2] * s->pitch + c;
     return GC_OK;
 }
 
@@ -125,7 +145,7 @@ static double predict(const gc_plan *plan, const gc_channel_tiles_state *s) {
     const double pack = packed * (along ? 2.4 + icg * 1.6 / lanes : 5 + icg * 1.1);
     const double channels = (double)p->out_per_group;
     const double finish = s->plain ? 0 : positions * (24 * (double)s->blocks + channels * 1.3);
-    const double spill = plan->kernels->registers < 32 ? 1.1 : 1;
+    const double spill = plan->kernels->registers < 32 ? 1.1 : 1.07;
     return (double)(p->batch * p->groups) * (sums * spill + pack + finish + 200) * GC_CYCLE;
 }
 
@@ -142,6 +162,7 @@ static gc_status create(gc_plan *plan) {
     s->vectors = gc_ceil_div(p->out_per_group, kernels->lanes);
     s->vb = gc_min(s->vectors, GC_MAX_LANE_VB);
     s->blocks = gc_ceil_div(s->vectors, s->vb);
+    s->piece = piece_of(plan, s->vb);
     lay_out(plan, s);
     s->runs = gc_max(gc_ceil_div(s->out[2], kernels->max_lane_positions[s->vb - 1]), 1);
     s->g = gc_max(gc_ceil_div(s->out[2], s->runs), 1);
@@ -162,14 +183,15 @@ static gc_status create(gc_plan *plan) {
     return GC_OK;
 }
 
-/* W[group][block][kernel position][channel][vector of the block][lane], lanes without a channel zero.
- * Units are vectors. */
+/* W[group][block][piece][kernel position][channel of the piece][vector of the block][lane], lanes without a
+ * channel zero. Units are vectors. */
 static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
                     ptrdiff_t last) {
     const gc_problem *p = &plan->problem;
     const gc_channel_tiles_state *s = plan->state;
     const ptrdiff_t lanes = plan->kernels->lanes, *b = p->weight_strides, icg = p->in_per_group;
     const ptrdiff_t bytes = lanes * (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t positions = p->kernel[0] * p->kernel[1] * p->kernel[2];
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const ptrdiff_t g = unit / s->vectors, v = unit % s->vectors;
         ptrdiff_t block = 0;
@@ -182,10 +204,11 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
                          (g * s->vectors + begin) * gc_channel_tiles_weights(p) * bytes +
                          (v - begin) * bytes;
         for (ptrdiff_t c = 0; c < icg; c++) {
-            char *to = block_to + c * vb * bytes;
+            const ptrdiff_t before = c / s->piece * positions * s->piece + c % s->piece;
+            char *to = block_to + before * vb * bytes;
             for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
                 for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
-                    for (ptrdiff_t w = 0; w < p->kernel[2]; w++, to += icg * vb * bytes) {
+                    for (ptrdiff_t w = 0; w < p->kernel[2]; w++, to += s->piece * vb * bytes) {
                         if (n < lanes) memset(to, 0, (size_t)bytes);
                         plan->kernels->load(to, row + c * b[1] + d * b[2] + h * b[3] + w * b[4],
                                             b[0], n, p->dtype);

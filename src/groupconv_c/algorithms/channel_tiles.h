@@ -13,11 +13,12 @@ typedef struct gc_channel_tiles_state {
     ptrdiff_t out[3];            /* positions, flattened where memory allows */
     ptrdiff_t in_row, in_column; /* bytes between positions of a depth, in place */
     ptrdiff_t pitch, columns, row,
-        slice; /* packed: reals of a position, positions of a row, reals */
-    ptrdiff_t *taps, ntaps, channels;
-    ptrdiff_t g, runs;             /* positions of a run; runs of a row */
-    ptrdiff_t boxes, rows;         /* per depth; output rows of the largest box (packed) */
-    ptrdiff_t vectors, blocks, vb; /* of output channels of a group */
+        slice;                        /* packed: reals of a position, positions of a row, reals */
+    ptrdiff_t *taps, ntaps, channels; /* `channels` weights follow each other at each tap */
+    ptrdiff_t piece;                  /* input channels before the next kernel position */
+    ptrdiff_t g, runs;                /* positions of a run; runs of a row */
+    ptrdiff_t boxes, rows;            /* per depth; output rows of the largest box (packed) */
+    ptrdiff_t vectors, blocks, vb;    /* of output channels of a group */
     gc_lane_epilogue epilogue;
 } gc_channel_tiles_state;
 

@@ -166,8 +166,6 @@ static void run_block(const box *b, ptrdiff_t block) {
     }
     for (ptrdiff_t i = b->first; i < b->last; i += 2) {
         const int runs = i + 1 < b->last ? 2 : 1;
-        /* the next block's weights come while this one's are at work, one vector of each pair a tile */
-        a.ahead = (vb * gc_channel_tiles_weights(p) + (i - b->first) / 2 % vb) * lanes;
         run_place at[2];
         for (int r = 0; r < runs; r++) {
             at[r] = place_of(s, i + r);

@@ -85,7 +85,7 @@ static uint32_t lanes_inside(const gc_problem *p, ptrdiff_t from, ptrdiff_t lane
 
 static gc_status create_columns(const gc_plan *plan, gc_in_place *s) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t lanes = plan->kernels->lanes, wide = p->out_size[2], stride = p->stride[2];
+    const ptrdiff_t lanes = s->table->lanes, wide = p->out_size[2], stride = p->stride[2];
     const ptrdiff_t each = stride * p->kernel[2];
     const uint32_t all = (uint32_t)((1ull << lanes) - 1);
     s->ncolumns = gc_ceil_div(wide, lanes);
@@ -187,9 +187,7 @@ static gc_status create_classes(const gc_plan *plan, gc_in_place *s) {
 
 /* The microkernel that rolls, or NULL. Decided by the kernel alone: orders of adding differ, and pieces of an
  * input must give the bits of the whole. */
-static gc_rolling_fn *rolling_kernel(const gc_plan *plan) {
-    const gc_problem *p = &plan->problem;
-    const gc_kernels *kernels = plan->kernels;
+static gc_rolling_fn *rolling_kernel(const gc_problem *p, const gc_kernels *kernels) {
     const ptrdiff_t k = p->kernel[2], s = p->stride[2];
     if (p->kernel[1] != k || (k != 3 && k != 5 && k != 7)) return NULL;
     if (p->kernel[0] > 1)
@@ -224,12 +222,11 @@ static gc_status create(gc_plan *plan) {
     if (s->activate) s->low = -INFINITY;
     gc_weights_create(&s->weights, plan);
     orient(plan, s);
-    s->roll = rolling_kernel(plan);
-    s->narrow = p->kernel[2] == 3 && p->stride[2] == 1 &&
-                2 * gc_max(p->out_size[2], p->in_size[2]) <= plan->kernels->lanes &&
-                p->dilation[2] == 1;
-    s->kernels[0] = plan->kernels->depthwise_rows[p->stride[2] - 1][p->kernel[1] - 1];
-    s->kernels[1] = plan->kernels->depthwise_few[p->kernel[1] - 1];
+    const gc_kernels *half = gc_half_kernels(plan->kernels);
+    s->table = half && p->out_size[2] <= half->lanes ? half : plan->kernels;
+    s->roll = rolling_kernel(p, s->table);
+    s->kernels[0] = s->table->depthwise_rows[p->stride[2] - 1][p->kernel[1] - 1];
+    s->kernels[1] = s->table->depthwise_few[p->kernel[1] - 1];
     if (create_columns(plan, s) != GC_OK) return GC_ERROR_MEMORY;
     const ptrdiff_t rows = gc_max(p->out_size[1], 1);
     const ptrdiff_t band = gc_max(band_outputs / gc_max(p->out_size[2], 1), 4 * p->kernel[1]);
@@ -263,11 +260,11 @@ static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const gc_in_place *s = plan->state;
     if (s->roll)
-        snprintf(text, size, "columns of %d lanes rolling over rows; %td bands",
-                 plan->kernels->lanes, s->bands);
+        snprintf(text, size, "columns of %d lanes rolling over rows; %td bands", s->table->lanes,
+                 s->bands);
     else
-        snprintf(text, size, "tiles of %d rows x %d lanes; %td bands", tile_rows,
-                 plan->kernels->lanes, s->bands);
+        snprintf(text, size, "tiles of %d rows x %d lanes; %td bands", tile_rows, s->table->lanes,
+                 s->bands);
 }
 
 const gc_algorithm gc_depthwise_in_place = {

@@ -20,8 +20,9 @@ typedef struct gc_in_place_class {
 } gc_in_place_class;
 
 typedef struct gc_in_place {
-    ptrdiff_t pad[3]; /* as a forward convolution has them */
-    int channelwise, narrow;
+    ptrdiff_t pad[3];        /* as a forward convolution has them */
+    const gc_kernels *table; /* the microkernels' */
+    int channelwise;
     gc_weights weights;
     ptrdiff_t weight_origin, weight_step[3];
     gc_columns *columns;
@@ -40,7 +41,8 @@ typedef struct gc_in_place {
 /* Rows of a band first .. last - 1 that may be stored whole where a vector is wider than a row. */
 static inline ptrdiff_t gc_in_place_whole_rows(const gc_plan *plan, ptrdiff_t first,
                                                ptrdiff_t last) {
-    const ptrdiff_t wide = gc_max(plan->problem.out_size[2], 1), lanes = plan->kernels->lanes;
+    const gc_in_place *s = plan->state;
+    const ptrdiff_t wide = gc_max(plan->problem.out_size[2], 1), lanes = s->table->lanes;
     return gc_max(last - first - (gc_ceil_div(gc_max(lanes, wide), wide) - 1), 0);
 }
 

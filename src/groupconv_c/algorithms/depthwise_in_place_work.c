@@ -225,21 +225,9 @@ static void work_channels(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         a.fetch_out_bytes = written >= least_fetched_out ? written / s->ncolumns + 1 : 0;
         for (; first < end; first++, at.g++) {
             char *const out = a.out;
-            const int pair = s->narrow && first + 1 < end;
-            if (pair) {
-                gc_rolling b = a;
-                next_channel(plan, weight_step, &b);
-                plan->kernels->rolling3x3_pair(&a, &b);
-                a = b;
-                if (s->activate) activate(run, &at, a.out);
-                first++;
-                at.g++;
-            } else {
-                a.fetch =
-                    first + 1 < end ? (const char *)a.in + plan->problem.input_strides[1] : a.in;
-                a.fetch_out = first + 1 < end ? out + plan->problem.output_strides[1] : out;
-                s->roll(&a);
-            }
+            a.fetch = first + 1 < end ? (const char *)a.in + plan->problem.input_strides[1] : a.in;
+            a.fetch_out = first + 1 < end ? out + plan->problem.output_strides[1] : out;
+            s->roll(&a);
             if (s->activate) activate(run, &at, out);
             next_channel(plan, weight_step, &a);
         }

@@ -69,6 +69,13 @@ static gc_tap_sum sum_of(const block *b, const gc_direct_pass *pass) {
     };
 }
 
+/* A tile's part of what is fetched ahead. */
+static void fetch_meanwhile(gc_stream *ahead, gc_tap_sum *sum) {
+    sum->fetch = ahead->step ? ahead->next : NULL;
+    sum->fetch_step = gc_ceil_div(ahead->step, gc_max(sum->ntaps, 1));
+    ahead->next += ahead->step;
+}
+
 /* vb vectors from vector v on, stored by the microkernel. */
 static void store_tile(const block *b, const slice *c, ptrdiff_t v, ptrdiff_t vb, gc_tap_sum *sum) {
     const gc_kernels *kernels = b->run->plan->kernels;
@@ -119,7 +126,7 @@ static void run_slice(const block *b, const slice *c) {
     for (ptrdiff_t v = 0, vb; v < c->vectors; v += vb) {
         vb = gc_even_tile(c->vectors, v, kernels->max_vb[b->kb - 1]);
         sum.plane = c->planes + v * lanes * size;
-        gc_stream_on(b->ahead);
+        fetch_meanwhile(b->ahead, &sum);
         if (s->lanes_stored) {
             store_tile(b, c, v, vb, &sum);
             continue;
@@ -168,12 +175,12 @@ static void run_slice_pair(const block *b, const slice *c) {
         vb = gc_even_tile(c->vectors, v, kernels->max_vb[b->kb - 1]);
         sum.plane = c->planes + v * lanes * size;
         sum.out_k = vb * lanes;
-        gc_stream_on(b->ahead);
         for (int i = 0; i < 2; i++) {
             sum.weight = b->weights + c->pass[i].weight * size;
             sum.taps = c->pass[i].taps;
             sum.ntaps = c->pass[i].ntaps;
             sum.out = b->tile + i * tile;
+            fetch_meanwhile(b->ahead, &sum);
             kernels->tap_sum[b->kb - 1][vb - 1](&sum);
         }
         if (s->zipped) {
@@ -219,7 +226,7 @@ static gc_stream stream_ahead(const gc_run *run, ptrdiff_t place) {
     const gc_plan *plan = run->plan;
     const gc_direct_state *s = plan->state;
     ptrdiff_t tiles = 0;
-    for (ptrdiff_t i = 0; i < s->npasses; i += s->axes[2].npasses == 2 ? 2 : 1)
+    for (ptrdiff_t i = 0; i < s->npasses; i++)
         tiles += gc_ceil_div(s->passes[i].lanes.vectors, plan->kernels->max_vb[s->kb - 1]);
     return gc_stream_input(plan, image_of(run, place), plan->problem.in_per_group,
                            tiles * s->planes.extent[0] * s->kblocks);

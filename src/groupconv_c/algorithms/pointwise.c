@@ -73,19 +73,34 @@ static void destroy(gc_plan *plan) {
     plan->state = NULL;
 }
 
+/* Whether a group's weights stay in the second-level cache beside a panel. */
+static int few_weights(const gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    return p->in_per_group * p->out_per_group * (ptrdiff_t)plan->kernels->real_size <=
+           weights_bytes;
+}
+
+/* As few panels as fit, of whole tiles, and a last one nearly as large as the others for many cores. */
 static void choose_panel(const gc_plan *plan, pointwise *s) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t lanes = plan->kernels->lanes,
-                    vectors = gc_max(1, gc_ceil_div(s->positions, lanes));
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    s->tile = gc_even_tile(vectors, 0, plan->kernels->max_vb[s->kb - 1]) * lanes;
-    const ptrdiff_t all = gc_ceil_div(vectors * lanes, s->tile);
-    const int few_weights = p->in_per_group * p->out_per_group * size <= weights_bytes;
-    const ptrdiff_t fit =
-        (few_weights ? panel_bytes : large_bytes) / (s->tile * p->in_per_group * size);
-    const ptrdiff_t most = gc_max(1, gc_min(fit, all));
-    s->panels = gc_ceil_div(all, most);
-    s->panel = gc_ceil_div(all, s->panels) * s->tile;
+    const ptrdiff_t lanes = plan->kernels->lanes, size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t vectors = gc_max(1, gc_ceil_div(s->positions, lanes));
+    const ptrdiff_t bytes = few_weights(plan) ? panel_bytes : large_bytes;
+    const ptrdiff_t fit = gc_max(1, bytes / (lanes * gc_max(p->in_per_group, 1) * size));
+    const ptrdiff_t tile = gc_even_tile(vectors, 0, plan->kernels->max_vb[s->kb - 1]);
+    const ptrdiff_t least = gc_ceil_div(vectors, fit), most = least == 1 ? 1 : 3 * least;
+    ptrdiff_t panel = 0, wasted = 0;
+    for (ptrdiff_t panels = least; panels <= most; panels++) {
+        const ptrdiff_t each = gc_ceil_div(gc_ceil_div(vectors, panels), tile) * tile;
+        const ptrdiff_t waste = panels * each - vectors;
+        if (panels == least || waste < wasted) {
+            panel = each;
+            wasted = waste;
+        }
+        if (25 * wasted <= vectors) break;
+    }
+    s->tile = tile * lanes;
+    s->panel = panel * lanes;
     s->panels = gc_ceil_div(gc_max(s->positions, 1), s->panel);
 }
 
@@ -172,30 +187,56 @@ static void copy_panel(const gc_run *run, const place *at, char *to) {
     }
 }
 
-/* Rows of the next panel's input that are still to be fetched, some with each tile. */
+/* What is fetched while tiles are computed: in turns, rows of the next panel's input and weights of the next
+ * output channels, a part of a row or a block with each tile. */
 typedef struct fetch {
-    const char *next;
-    ptrdiff_t step, bytes, rows, at_once;
+    const char *next, *weights;
+    ptrdiff_t step, bytes, rows,
+        at; /* input: between rows, of a row, rows left, bytes of this row gone */
+    ptrdiff_t part, weights_left;
+    int cold, turn; /* cold: weights are not in the second-level cache yet, or not any more */
 } fetch;
 
-static fetch fetch_of(const gc_run *run, ptrdiff_t index, ptrdiff_t end) {
+static void fetch_input(const gc_run *run, ptrdiff_t index, ptrdiff_t end, fetch *f) {
     const gc_problem *p = &run->plan->problem;
     const pointwise *s = run->plan->state;
-    if (index >= end || s->in_step != run->plan->storage_size) return (fetch){0};
+    f->rows = 0;
+    if (index >= end || s->in_step != run->plan->storage_size) return;
     const place at = place_of(run->plan, index);
     const ptrdiff_t tiles = s->panel / s->tile * gc_ceil_div(p->out_per_group, s->kb);
-    return (fetch){
-        .next = input_at(run, &at),
-        .step = p->input_strides[1],
-        .bytes = gc_min(s->panel, s->positions - at.first) * s->in_step,
-        .rows = p->in_per_group,
-        .at_once = gc_ceil_div(p->in_per_group, tiles),
-    };
+    f->next = input_at(run, &at);
+    f->step = p->input_strides[1];
+    f->bytes = gc_min(s->panel, s->positions - at.first) * s->in_step;
+    f->rows = p->in_per_group;
+    f->at = 0;
+    if (f->step == f->bytes) {
+        f->bytes *= f->rows;
+        f->rows = 1;
+    }
+    f->part = gc_ceil_div(f->rows * f->bytes, gc_max(tiles - (f->cold) * tiles / 2, 1));
 }
 
-static void fetch_some(fetch *f) {
-    for (ptrdiff_t i = 0; i < f->at_once && f->rows > 0; i++, f->rows--, f->next += f->step)
-        gc_prefetch(f->next, f->bytes);
+/* One tile's part. */
+static void fetch_some(fetch *f, ptrdiff_t weights_part, gc_tap_sum *sum) {
+    sum->fetch = NULL;
+    f->turn = !f->turn;
+    if (f->weights_left > 0 && (f->turn || f->rows == 0)) {
+        const ptrdiff_t part =
+            gc_min(f->rows == 0 ? weights_part : 2 * weights_part, f->weights_left);
+        sum->fetch = f->weights;
+        sum->fetch_step = gc_ceil_div(part, sum->ntaps);
+        f->weights += part;
+        f->weights_left -= part;
+    } else if (f->rows > 0) {
+        const ptrdiff_t part = gc_min(f->part, f->bytes - f->at);
+        sum->fetch = f->next + f->at;
+        sum->fetch_step = gc_ceil_div(part, sum->ntaps);
+        f->at += part;
+        if (f->at < f->bytes) return;
+        f->at = 0;
+        f->next += f->step;
+        f->rows--;
+    }
 }
 
 /* Output channels k .. k + kb - 1 of the group at the panel's positions. */
@@ -232,12 +273,16 @@ static void run_block(const gc_run *run, const place *at, ptrdiff_t k, int kb, c
         .high = s->high,
     };
     const ptrdiff_t per_tile = s->tile / lanes;
+    const ptrdiff_t block = kb * s->weights.k * size,
+                    weights_part = gc_ceil_div(block * per_tile, vectors);
+    next->weights = (const char *)sum.weight + block;
+    next->weights_left = next->cold && k + kb < p->out_per_group ? block : 0;
     for (ptrdiff_t v = 0; v < vectors;) {
         /* blocks of fewer channels than planned have wider tiles; memory's tiles stay what they are */
         const int vb = (int)gc_min(vectors - v, per_tile);
         const ptrdiff_t left = count - v * lanes;
         gc_lanes lanes_of[GC_MAX_VB];
-        fetch_some(next);
+        fetch_some(next, weights_part, &sum);
         sum.plane = panel + v * lanes * p->in_per_group * size;
         if (s->stored) {
             sum.out = target.base + v * lanes * size;
@@ -280,7 +325,8 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         if (index != copied) {
             at = place_of(plan, index);
             copy_panel(run, &at, scratch);
-            next = fetch_of(run, index + 1, end_place);
+            next.cold = copied < 0 || at.first == 0 || !few_weights(plan);
+            fetch_input(run, index + 1, end_place, &next);
         }
         copied = index;
         const ptrdiff_t end = gc_cut(p->out_per_group, s->kslabs, slab + slabs);

@@ -83,10 +83,11 @@ int gc_activation_clamp(gc_activation activation, double *low, double *high) {
 }
 
 /* Cycles per tap of one tile: two multiply-adds, or two loads, a cycle; four cycles from an
- * accumulator to itself. Loads of shifted vectors mostly cross a cache line and count twice. */
+ * accumulator to itself. Loads of shifted vectors mostly cross a cache line and count twice; some of them come
+ * from the second-level cache. */
 static double tile_cycles(int kb, int vb) {
     const double arithmetic = kb * vb / 2.0, loads = (kb + 1.6 * vb) / 2.0;
-    return fmax(fmax(arithmetic, loads), 4) + 0.3;
+    return fmax(fmax(arithmetic, loads), 4) + 0.3 + 0.1 * vb;
 }
 
 int gc_choose_kb(const gc_kernels *kernels, ptrdiff_t channels, ptrdiff_t vectors,

@@ -124,7 +124,8 @@ static void multiply(const box *b, const slab *t) {
             sum.weight = t->weights + e * t->step + i * p->in_per_group * size;
             const char *next = (const char *)sum.weight + kb * p->in_per_group * size;
             if (i + kb >= t->count) next = t->weights + (e + 1) * t->step;
-            if (e + 1 < window || i + kb < t->count) gc_prefetch(next, kb * p->in_per_group * size);
+            sum.fetch = e + 1 < window || i + kb < t->count ? next : NULL;
+            sum.fetch_step = kb * size;
             const ptrdiff_t pieces = gc_ceil_div(vectors, plan->kernels->max_vb[kb - 1]);
             const ptrdiff_t least = vectors / pieces, longer = vectors - least * pieces;
             sum.plane = b->in + e * s->in_step * size;

@@ -169,6 +169,8 @@ LANE_RUN_ROW(16)
 
 /* --- one group, inputs broadcast --- */
 
+enum { OP(lane_tile_ahead) = 4096 /* bytes of weights that are on their way from far caches */ };
+
 GC_INLINE void OP(lane_tile_store)(const gc_lane_tile *a, const V *results, int r, int vb,
                                    const int CLAMP, const int G) {
     real *out = a->run[r].out;
@@ -200,7 +202,7 @@ GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB,
     for (int i = 0; i < G; i++) GC_UNROLL(2)
     for (int v = 0; v < VB; v++) acc[r][i][v] = init[v];
 
-    const ptrdiff_t step = a->step, ahead = a->ahead, *const end = a->taps + a->ntaps;
+    const ptrdiff_t step = a->step, *const end = a->taps + a->ntaps;
     const real *w = a->weight;
     for (const ptrdiff_t *tap = a->taps; tap < end; tap++) {
         const real *x0 = (const real *)a->run[0].in + *tap;
@@ -208,8 +210,10 @@ GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB,
         for (ptrdiff_t c = a->channels; c > 0; c--, x0++, x1++, w += VB * LANES) {
             V weight[GC_MAX_LANE_VB];
             GC_UNROLL(2)
-            for (int v = 0; v < VB; v++) weight[v] = OP(load)(w + v * LANES);
-            __builtin_prefetch(w + ahead, 0, 2);
+            for (int v = 0; v < VB; v++) {
+                weight[v] = OP(load)(w + v * LANES);
+                __builtin_prefetch((const char *)(w + v * LANES) + OP(lane_tile_ahead));
+            }
             GC_UNROLL(2)
             for (int r = 0; r < RUNS; r++) {
                 GC_UNROLL(8)

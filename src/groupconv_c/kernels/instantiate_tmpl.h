@@ -11,7 +11,6 @@
 #include "depthwise_packed_tmpl.h"
 #include "depthwise_rows_tmpl.h"
 #include "depthwise_rolling_tmpl.h"
-#include "depthwise_pair_tmpl.h"
 #include "depthwise_spread_tmpl.h"
 #include "tap_dot_tmpl.h"
 #include "row_dot_tmpl.h"
@@ -44,7 +43,6 @@ static const gc_kernels OP(table) = {
     .rolling = {{OP(rolling_any_3), OP(rolling_any_5), OP(rolling_710)},
                 {OP(rolling_320), OP(rolling_520), NULL}},
     .rolling_deep = {OP(rolling_311), OP(rolling_321)},
-    .rolling3x3_pair = OP(rolling3x3_pair),
     .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},
     .tap_dot = {TAP_DOT_ENTRIES(1), TAP_DOT_ENTRIES(2), TAP_DOT_ENTRIES(3), TAP_DOT_ENTRIES(4)},
     .max_row_dot = ROW_DOT_MAX,

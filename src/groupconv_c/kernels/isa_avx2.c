@@ -59,7 +59,6 @@ GC_INLINE void f32_store_lanes(float *p, f32_v v, gc_lanes l) {
     if (l.count < f32_lanes) v = f32_packed(v, f32_packing(l));
     f32_store_first(p, v, l.spill ? f32_lanes : l.count);
 }
-GC_INLINE f32_v f32_high(f32_v v) { return _mm256_permute2f128_ps(v, v, 0x81); }
 GC_INLINE f32_v f32_load_lanes(const float *p, gc_lanes l) {
     if (l.count == f32_lanes) return f32_load(p);
     const f32_v v = l.spill ? f32_load(p) : f32_load_mask(p, f32_mask((1u << l.count) - 1));
@@ -78,9 +77,6 @@ GC_INLINE f32_v f32_zip_low(f32_v a, f32_v b) {
 }
 GC_INLINE f32_v f32_zip_high(f32_v a, f32_v b) {
     return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
-}
-GC_INLINE f32_v f32_set2(float a, float b) {
-    return _mm256_set_m128(_mm_set1_ps(b), _mm_set1_ps(a));
 }
 GC_INLINE float f32_sum(f32_v v) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -122,7 +118,6 @@ GC_INLINE f64_v f64_load_mask(const double *p, f64_m m) { return _mm256_maskload
 GC_INLINE void f64_store_first(double *p, f64_v v, ptrdiff_t n) {
     f32_store_first((float *)p, _mm256_castpd_ps(v), 2 * n);
 }
-GC_INLINE f64_v f64_high(f64_v v) { return _mm256_permute2f128_pd(v, v, 0x81); }
 /* A double moves as a pair of floats: lane bits abcd become aabbccdd. */
 GC_INLINE uint32_t f64_pair_bits(uint32_t bits) {
     bits = (bits | (bits << 2)) & 0x33u;
@@ -154,9 +149,6 @@ GC_INLINE f64_v f64_zip_low(f64_v a, f64_v b) {
 }
 GC_INLINE f64_v f64_zip_high(f64_v a, f64_v b) {
     return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x31);
-}
-GC_INLINE f64_v f64_set2(double a, double b) {
-    return _mm256_set_m128d(_mm_set1_pd(b), _mm_set1_pd(a));
 }
 GC_INLINE double f64_sum(f64_v v) {
     const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));

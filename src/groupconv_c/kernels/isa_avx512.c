@@ -33,7 +33,6 @@ GC_INLINE f32_v f32_load_mask(const float *p, f32_m m) { return _mm512_maskz_loa
 GC_INLINE void f32_store_first(float *p, f32_v v, ptrdiff_t n) {
     _mm512_mask_storeu_ps(p, (f32_m)((1u << n) - 1), v);
 }
-GC_INLINE f32_v f32_high(f32_v v) { return _mm512_shuffle_f32x4(v, v, 0xee); }
 typedef __mmask16 f32_packer;
 GC_INLINE f32_packer f32_packing(gc_lanes l) { return (f32_packer)l.bits; }
 GC_INLINE f32_v f32_packed(f32_v v, f32_packer p) { return _mm512_maskz_compress_ps(p, v); }
@@ -63,9 +62,6 @@ GC_INLINE f32_v f32_zip_high(f32_v a, f32_v b) {
     const __m512i i =
         _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     return _mm512_permutex2var_ps(a, i, b);
-}
-GC_INLINE f32_v f32_set2(float a, float b) {
-    return _mm512_mask_broadcastss_ps(f32_set1(a), 0xff00, _mm_set_ss(b));
 }
 GC_INLINE float f32_sum(f32_v v) { return _mm512_reduce_add_ps(v); }
 GC_INLINE f32_v f32_load_f16(const uint16_t *p) {
@@ -99,7 +95,6 @@ GC_INLINE f64_v f64_load_mask(const double *p, f64_m m) { return _mm512_maskz_lo
 GC_INLINE void f64_store_first(double *p, f64_v v, ptrdiff_t n) {
     _mm512_mask_storeu_pd(p, (f64_m)((1u << n) - 1), v);
 }
-GC_INLINE f64_v f64_high(f64_v v) { return _mm512_shuffle_f64x2(v, v, 0xee); }
 typedef __mmask8 f64_packer;
 GC_INLINE f64_packer f64_packing(gc_lanes l) { return (f64_packer)l.bits; }
 GC_INLINE f64_v f64_packed(f64_v v, f64_packer p) { return _mm512_maskz_compress_pd(p, v); }
@@ -124,9 +119,6 @@ GC_INLINE f64_v f64_zip_low(f64_v a, f64_v b) {
 }
 GC_INLINE f64_v f64_zip_high(f64_v a, f64_v b) {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
-}
-GC_INLINE f64_v f64_set2(double a, double b) {
-    return _mm512_mask_broadcastsd_pd(f64_set1(a), 0xf0, _mm_set_sd(b));
 }
 GC_INLINE double f64_sum(f64_v v) { return _mm512_reduce_add_pd(v); }
 

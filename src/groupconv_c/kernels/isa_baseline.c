@@ -82,10 +82,6 @@ GC_INLINE f32_v f32_zip_low(f32_v a, f32_v b) { return (f32_v){a[0], b[0], a[1],
 GC_INLINE f32_v f32_zip_high(f32_v a, f32_v b) { return (f32_v){a[2], b[2], a[3], b[3]}; }
 GC_INLINE f64_v f64_zip_low(f64_v a, f64_v b) { return (f64_v){a[0], b[0]}; }
 GC_INLINE f64_v f64_zip_high(f64_v a, f64_v b) { return (f64_v){a[1], b[1]}; }
-GC_INLINE f32_v f32_high(f32_v v) { return (f32_v){v[2], v[3], v[2], v[3]}; }
-GC_INLINE f64_v f64_high(f64_v v) { return (f64_v){v[1], v[1]}; }
-GC_INLINE f32_v f32_set2(float a, float b) { return (f32_v){a, a, b, b}; }
-GC_INLINE f64_v f64_set2(double a, double b) { return (f64_v){a, b}; }
 GC_INLINE float f32_sum(f32_v v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 GC_INLINE double f64_sum(f64_v v) { return v[0] + v[1]; }
 GC_INLINE f64_v f64_even(f64_v a, f64_v b) { return (f64_v){a[0], b[0]}; }

@@ -26,13 +26,16 @@ typedef struct gc_lanes {
  *                     + residual[k][p])
  * where taps are in bytes.
  * lanes == NULL: all lanes are stored, vector after vector. Otherwise the chosen lanes of each
- * vector are stored side by side and nothing else is touched, but for what spills. ntaps may be 0. */
+ * vector are stored side by side and nothing else is touched, but for what spills. ntaps may be 0.
+ * Meanwhile fetch_step bytes of `fetch`, which is read later, are asked for with each tap; NULL: nothing. */
 typedef struct gc_tap_sum {
     const void *plane;
     const void *weight;
     const ptrdiff_t *taps;
     ptrdiff_t ntaps;
     ptrdiff_t weight_k;
+    const char *fetch;
+    ptrdiff_t fetch_step;
     const void *init;
     void *out;
     ptrdiff_t out_k;
@@ -393,7 +396,6 @@ typedef struct gc_lane_tile {
         int first, count;
     } run[2];
     ptrdiff_t step, out_step, residual_step;
-    ptrdiff_t ahead; /* reals from a weight to the one to fetch meanwhile */
     const ptrdiff_t *taps;
     ptrdiff_t ntaps, channels;
     const void *weight, *init;
@@ -424,9 +426,6 @@ typedef struct gc_kernels {
     gc_depthwise_rows_fn *depthwise_few[GC_DEPTHWISE_KERNEL_ROWS];
     gc_depthwise_up_fn *depthwise_up[GC_DEPTHWISE_UP_ROWS];
     gc_rolling_fn *rolling[2][GC_ROLLING_KERNELS], *rolling_deep[2];
-    /* Two channels at once, input and output at most half a vector wide; shared but for the pointers.
-     * dilation is 1. */
-    void (*rolling3x3_pair)(const gc_rolling *, const gc_rolling *);
     int max_tb[GC_MAX_DOT_KB];
     gc_tap_dot_fn *tap_dot[GC_MAX_DOT_KB][GC_MAX_DOT_TB];
     int max_row_dot;

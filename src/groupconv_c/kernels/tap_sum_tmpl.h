@@ -3,6 +3,30 @@
  * Lanes are neighbouring positions; weights are broadcast. KB, VB are constants once inlined, so the
  * accumulators stay in registers. Taps are added in the order of the list, whatever the tile. */
 
+/* Channel k's weight, in few registers: an address is a base and a row's step times 1, 2 or 4. Compilers would
+ * rather keep a pointer for each channel. */
+GC_INLINE const char *OP(tap_sum_weight)(const char *w, const char *w3, ptrdiff_t row,
+                                         ptrdiff_t row3, const int k) {
+    switch (k) {
+        case 0:
+            return w;
+        case 1:
+            return w + row;
+        case 2:
+            return w + 2 * row;
+        case 3:
+            return w3;
+        case 4:
+            return w + 4 * row;
+        case 5:
+            return w3 + 2 * row;
+        case 6:
+            return w3 + row3;
+        default:
+            return w3 + 4 * row;
+    }
+}
+
 GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a) {
     V acc[GC_MAX_KB][GC_MAX_VB];
     const real *const init = a->init;
@@ -18,14 +42,10 @@ GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a)
             __builtin_prefetch(from + VB * LANES - 1);
         }
     }
-    /* a register for each channel's place: compilers would rather add it up again in every turn */
-    ptrdiff_t row[GC_MAX_KB] = {0};
-    GC_UNROLL(8)
-    for (int k = 1; k < KB; k++) {
-        row[k] = k * a->weight_k * (ptrdiff_t)sizeof(real);
-        GC_STEP(row[k], 0);
-    }
-    const char *const plane = a->plane, *w = a->weight;
+    const ptrdiff_t row = a->weight_k * (ptrdiff_t)sizeof(real), row3 = 3 * row;
+    const char *const plane = a->plane, *w = a->weight, *w3 = w + row3,
+                      *fetch = a->fetch ? a->fetch : w;
+    const ptrdiff_t fetch_step = a->fetch ? a->fetch_step : 0;
     const ptrdiff_t *const end = a->taps + a->ntaps;
     GC_UNROLL(2)
     for (const ptrdiff_t *tap = a->taps; tap < end; tap++) {
@@ -35,11 +55,14 @@ GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a)
         for (int v = 0; v < VB; v++) x[v] = OP(load)(p + v * LANES);
         GC_UNROLL(8)
         for (int k = 0; k < KB; k++) {
-            const V s = OP(set1)(*(const real *)(w + row[k]));
+            const V s = OP(set1)(*(const real *)OP(tap_sum_weight)(w, w3, row, row3, k));
             GC_UNROLL(8)
             for (int v = 0; v < VB; v++) acc[k][v] = OP(fma)(s, x[v], acc[k][v]);
         }
         GC_STEP(w, sizeof(real));
+        if (KB > 3) GC_STEP(w3, sizeof(real));
+        __builtin_prefetch(fetch);
+        GC_STEP(fetch, fetch_step);
     }
 
     const gc_lanes *const lanes = a->lanes;

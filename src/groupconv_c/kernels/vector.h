@@ -6,12 +6,10 @@
  *   R_store_first(p, v, n): the first n lanes; nothing else is touched
  *   R_store_lanes(p, v, lanes) R_load_lanes(p, lanes): chosen lanes side by side in memory
  *   R_packing(lanes), R_packed(v, packing): chosen lanes side by side in a vector, the rest of which is anything
- *   R_high(v): the upper half of the lanes in the lower
  *   R_even(a, b) R_odd(a, b): lanes 0, 2, ... or 1, 3, ... of a followed by b
  *   R_even_mixed(a, b) R_odd_mixed(a, b): the same lanes in an order of the instruction set's own, which
  *     R_unmix(v) puts right
  *   R_zip_low(a, b) R_zip_high(a, b): lanes of a and b in turn, the lower or higher half
- *   R_set2(a, b): a in the lower half of the lanes, b in the upper
  *   R_sum(v): of all lanes, in an order of the instruction set's own
  *   R_index(p) lane numbers from int32_t p[lanes]; R_spread(v, index): lane i is lane index[i] of v
  *   R_hold(v): v, in a register
