@@ -253,11 +253,11 @@ int problem_rows(int index, gc_problem *p) {
         .groups = 1 + index % 3,
         .in_per_group = 1 + index / 3 % 2,
         .out_per_group = 1 + index % 2,
-        .out_size = {1 + index % 6, n},
+        .out_size = {index % 7 ? 1 + index % 6 : 13, n},
         .kernel = {1 + index / 2 % 4, taps},
         .stride = {1 + index / 5 % 3, stride},
         .dilation = {1 + index / 7 % 2, dilation},
-        .pad_before = {index % 3, before},
+        .pad_before = {index % 11 ? index % 3 : 7, before},
     };
     for (int i = 0; i < 2; i++) {
         const ptrdiff_t all = (p->out_size[i] - 1) * p->stride[i] + 1 +
@@ -370,6 +370,16 @@ int problem_larger(int index, gc_problem *p) {
          .in_size = SQUARE(24),
          .kernel = SQUARE(3),
          .out_size = SQUARE(24),
+         .pad_before = {1, 1}},
+        {.op = GC_GRAD_WEIGHT, /* of more rows than are summed up at once */
+         .ndim = 2,
+         .batch = 1,
+         .groups = 3,
+         .in_per_group = 1,
+         .out_per_group = 1,
+         .in_size = {1100, 9},
+         .kernel = SQUARE(3),
+         .out_size = {1100, 9},
          .pad_before = {1, 1}},
     };
 #undef SQUARE

@@ -89,7 +89,7 @@ static gc_status create(gc_plan *plan) {
     gc_weights_plan(&s->weights, plan);
     const double inside = (double)(s->last - s->first), taps = (double)p->kernel[2];
     const double edges = (double)s->tiles - inside;
-    const double cycles = 40 + 15 * (double)s->parts + (double)s->tiles * (taps * 6 + 20) +
+    const double cycles = 40 + 15 * (double)s->parts + (double)s->tiles * (taps * 6.3 + 20) +
                           edges * (60 + (double)reach(p) / 8) +
                           (s->finished ? 25 * (double)s->tiles : 0);
     plan->seconds = (double)(p->batch * channels) * cycles * GC_CYCLE;
@@ -206,8 +206,10 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         for (ptrdiff_t i = begin; i < in; i++) run_edge(plan, &at, &a, i, scratch);
         if (in < out) {
             if (unit + 1 < last) {
-                a.fetch = row_at(run, n, g, within).in +
-                          gc_cut(s->tiles, s->parts, part) * s->tile * size;
+                const row next = row_at(run, n, g, within);
+                const ptrdiff_t from = gc_cut(s->tiles, s->parts, part) * s->tile * size;
+                a.fetch = next.in + from;
+                a.fetch_out = next.out + from;
                 a.fetch_bytes = (end - begin) * s->tile * size / (out - in);
             }
             run_inside(plan, &at, &a, in, out);

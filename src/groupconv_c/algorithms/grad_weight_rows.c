@@ -67,6 +67,12 @@ static ptrdiff_t vectors_inside(const gc_plan *plan) {
     return gc_max(last / lanes - gc_ceil_div(first, lanes), 0);
 }
 
+/* Whether the microkernel goes down columns, over those rows of input that exist: where neighbouring rows of a tile
+ * read rows as far apart as those that neighbouring outputs read. */
+static int rolls(const gc_problem *p, ptrdiff_t high) {
+    return p->stride[2] == 1 && p->stride[1] == p->dilation[1] && high > 1;
+}
+
 static double predict(const gc_plan *plan, const grad_rows *s) {
     const gc_problem *p = &plan->problem;
     const double inside = (double)vectors_inside(plan);
@@ -74,9 +80,10 @@ static double predict(const gc_plan *plan, const grad_rows *s) {
     const double tiles =
         (double)(gc_ceil_div(p->kernel[1], s->taps_high) * gc_ceil_div(p->kernel[2], s->taps_wide));
     const double taps = (double)(p->kernel[1] * p->kernel[2]);
-    const double vector = taps * (p->stride[2] == 2 ? 1.0 : 0.65) + tiles * 1.5;
-    const double row = inside * vector + edges * (2 * vector + 4 * tiles);
-    const double calls = 1 + 2 * (double)(s->taps_high - 1) + (p->pad_before[1] > 0);
+    const int rolled = rolls(p, s->taps_high);
+    const double vector = taps * (p->stride[2] == 2 ? 1.0 : rolled ? 0.55 : 0.65) + tiles * 1.5;
+    const double row = inside * vector + edges * (rolled ? 1.2 : 2) * vector + edges * 4 * tiles;
+    const double calls = rolled ? 1 : 1 + 2 * (double)(s->taps_high - 1) + (p->pad_before[1] > 0);
     const double pair = (double)p->out_size[1] * row + tiles * calls * 90;
     const double pairs = (double)(p->batch * p->groups * p->in_per_group * p->out_per_group);
     return pairs * (double)(p->out_size[0] * p->kernel[0]) * pair * GC_CYCLE;
@@ -86,10 +93,12 @@ static gc_status create(gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     grad_rows *s = plan->state = calloc(1, sizeof *s);
     if (s == NULL) return GC_ERROR_MEMORY;
-    const ptrdiff_t pieces = gc_ceil_div(p->kernel[2], GC_MAX_ROW_DOT_COLUMNS);
-    s->taps_wide = gc_ceil_div(p->kernel[2], pieces);
-    s->taps_high = gc_min(gc_min(plan->kernels->max_row_dot / s->taps_wide, GC_MAX_ROW_DOT_ROWS),
-                          p->kernel[1]);
+    /* narrower where that makes room for several rows */
+    const ptrdiff_t most = plan->kernels->max_row_dot;
+    const ptrdiff_t wide = p->kernel[1] > 1 && 2 * p->kernel[2] > most ? most / GC_MAX_ROW_DOT_ROWS
+                                                                       : GC_MAX_ROW_DOT_COLUMNS;
+    s->taps_wide = gc_ceil_div(p->kernel[2], gc_ceil_div(p->kernel[2], wide));
+    s->taps_high = gc_min(gc_min(most / s->taps_wide, GC_MAX_ROW_DOT_ROWS), p->kernel[1]);
     const ptrdiff_t alone = p->groups * p->out_per_group;
     s->chunks = gc_max(1, gc_min(gc_ceil_div(wanted_units, alone), p->batch));
     plan->units = alone * s->chunks;
@@ -113,7 +122,7 @@ typedef struct tile {
     ptrdiff_t d, i, j, high, wide;
 } tile;
 
-/* Rows first .. last - 1 of the output gradient, all of which meet the tile inside of the input. */
+/* Rows first .. last - 1 of the output gradient, all of which meet the tile inside of the input unless it rolls. */
 static void add_rows(const pair *u, const tile *t, ptrdiff_t depth, ptrdiff_t first,
                      ptrdiff_t last) {
     const gc_plan *plan = u->run->plan;
@@ -137,6 +146,8 @@ static void add_rows(const pair *u, const tile *t, ptrdiff_t depth, ptrdiff_t fi
         for (ptrdiff_t q = 0; q < p->out_size[2]; q += a.columns) {
             const ptrdiff_t row = y * p->stride[1] - p->pad_before[1] + t->i * p->dilation[1];
             a.rows = gc_min(high, last - y);
+            a.above = gc_ceil_div(gc_max(-row, 0), p->stride[1]);
+            a.below = gc_floor_div(p->in_size[1] - 1 - row, p->stride[1]) + 1;
             a.columns = gc_min(most, p->out_size[2] - q);
             a.in = u->in + in_depth * x[2] + row * x[3] + (column + s * q) * size;
             a.grad = u->grad + depth * g[2] + y * g[3] + q * size;
@@ -151,6 +162,20 @@ static void add_rows(const pair *u, const tile *t, ptrdiff_t depth, ptrdiff_t fi
         }
 }
 
+/* Sums of elements times 0: NaN unless all are finite. Four sums do not wait for each other. */
+#define TIMES_ZERO(name, real)                                      \
+    static real name(const real *from, ptrdiff_t n) {               \
+        real sums[4] = {0};                                         \
+        ptrdiff_t i = 0;                                            \
+        for (; i + 4 <= n; i += 4)                                  \
+            for (int j = 0; j < 4; j++) sums[j] += 0 * from[i + j]; \
+        for (; i < n; i++) sums[0] += 0 * from[i];                  \
+        return (sums[0] + sums[1]) + (sums[2] + sums[3]);           \
+    }
+TIMES_ZERO(times_zero_f32, float)
+TIMES_ZERO(times_zero_f64, double)
+#undef TIMES_ZERO
+
 /* Padding counts as zeros where kernel row i of depth d meets only that, in rows first .. last - 1 of the output
  * gradient: a gradient that is not finite makes NaN of them. */
 static void add_padding(const pair *u, ptrdiff_t d, ptrdiff_t i, ptrdiff_t depth, ptrdiff_t first,
@@ -161,7 +186,8 @@ static void add_padding(const pair *u, ptrdiff_t d, ptrdiff_t i, ptrdiff_t depth
     double nothing = 0;
     for (ptrdiff_t y = first; y < last; y++) {
         const char *row = u->grad + depth * p->weight_strides[2] + y * p->weight_strides[3];
-        for (ptrdiff_t q = 0; q < p->out_size[2]; q++) nothing += 0 * gc_read_real(row, q, size);
+        nothing += size == 4 ? times_zero_f32((const float *)row, p->out_size[2])
+                             : times_zero_f64((const double *)row, p->out_size[2]);
     }
     if (nothing == 0) return;
     char *to = u->sums + (d * p->kernel[1] + i) * p->kernel[2] * lanes * size;
@@ -189,6 +215,10 @@ static void add_all_padding(const pair *u, ptrdiff_t d) {
 static void add_tile(const pair *u, const tile *t, ptrdiff_t depth) {
     const gc_problem *p = &u->run->plan->problem;
     ptrdiff_t first = 0, last = p->out_size[1], from;
+    if (rolls(p, t->high)) {
+        add_rows(u, t, depth, first, last);
+        return;
+    }
     for (ptrdiff_t i = t->i; i < t->i + t->high; i++) {
         const ptrdiff_t to = meet(p, 1, i, &from);
         first = gc_max(first, from);

@@ -221,15 +221,18 @@ GC_INLINE ptrdiff_t OP(rolling_low_rows)(const gc_rolling *a, int k) {
 /* Reads the weights of a depth; the sum of their products with zeros, which is 0 if they are finite. */
 GC_INLINE V OP(rolling_depth)(const gc_rolling *a, ptrdiff_t first, V *w, const int K) {
     const real *row = (const real *)a->weight + first;
-    V total = OP(set1)(0);
+    V columns[GC_DEPTHWISE_KERNEL_ROWS]; /* sums that need not wait for each other */
     GC_UNROLL(8)
     for (int r = 0; r < K; r++, row += a->weight_row) {
         GC_UNROLL(8)
         for (int t = 0; t < K; t++) {
             w[r * K + t] = OP(set1)(row[t * a->weight_column]);
-            total = OP(fma)(w[r * K + t], OP(set1)(0), total);
+            columns[t] = OP(fma)(w[r * K + t], OP(set1)(0), r ? columns[t] : OP(set1)(0));
         }
     }
+    V total = columns[0];
+    GC_UNROLL(8)
+    for (int t = 1; t < K; t++) total += columns[t];
     return total;
 }
 

@@ -102,9 +102,14 @@ GC_INLINE void OP(depthwise_rows_vector)(const gc_depthwise_rows *a, const gc_co
 GC_INLINE void OP(depthwise_rows_body)(const gc_depthwise_rows *a, const int S, const int KR,
                                        const int RB) {
     const gc_columns *const end = a->columns + a->ncolumns;
-    const char *fetch = a->fetch_bytes ? a->fetch : a->in;
+    const char *fetch = a->fetch_bytes ? a->fetch : a->in,
+               *fetch_out = a->fetch_bytes ? a->fetch_out : NULL;
     for (const gc_columns *columns = a->columns; columns < end; columns++) {
         if (S == 1) gc_fetch(fetch, a->fetch_bytes);
+        if (S == 1 && KR == 1 && fetch_out) {
+            gc_fetch(fetch_out, a->fetch_bytes);
+            fetch_out += a->fetch_bytes;
+        }
         if (a->edge)
             OP(depthwise_rows_vector)(a, columns, S, KR, RB, 2, fetch);
         else if (columns->inside)

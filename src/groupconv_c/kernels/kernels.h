@@ -160,6 +160,7 @@ typedef struct gc_depthwise_rows {
     int nrows, whole;
     const char *fetch; /* memory that is read next, so many bytes with each vector of columns */
     ptrdiff_t fetch_bytes;
+    const char *fetch_out; /* memory that is written next, of stride 1; as many bytes */
     int clamp;
     double low, high;
 } gc_depthwise_rows;
@@ -224,11 +225,12 @@ enum { GC_MAX_ROW_DOT_ROWS = 3, GC_MAX_ROW_DOT_COLUMNS = 8 };
  *   sums[i*sums_row + j*lanes ..] += sum over rows y and columns q of
  *       grad[y*grad_row + q] * in[y*in_row + i*tap_row + j*dilation + S*q]
  * Of a row of input the elements first .. last - 1 exist, counted from `in`; the others are zeros. dilation is
- * 1 with stride 2. */
+ * 1 with stride 2. With stride 1, several kernel rows and in_row == tap_row, it takes those rows of input only that
+ * exist, above .. below - 1 of them from `in`; otherwise all do. */
 typedef struct gc_row_dot {
     const void *in, *grad;
     ptrdiff_t in_row, tap_row, grad_row, rows, columns, dilation;
-    ptrdiff_t first, last;
+    ptrdiff_t first, last, above, below;
     ptrdiff_t inside, outside; /* vectors inside .. outside - 1 read only what exists */
     void *sums;
     ptrdiff_t sums_row;

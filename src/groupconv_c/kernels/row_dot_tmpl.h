@@ -1,7 +1,8 @@
 /* The microkernel of the weight gradient that reads rows where they lie (contract: gc_row_dot in kernels.h):
  * products of rows are summed over positions in the lanes. With stride 2, two neighbouring kernel columns
  * share the vectors that are loaded; gradients are brought into the order that their lanes come out in.
- * What lies outside of the input counts as zeros, under masks that all rows share. */
+ * What lies outside of the input counts as zeros, under masks that all rows share. Where neighbouring rows of
+ * the kernel read neighbouring rows of the input, it goes down columns of vectors; otherwise row by row. */
 
 /* Edge vectors of a row whose masks are made once and kept for all rows; more are rare. Loads of a row of input, with
  * stride 2 in pairs. */
@@ -42,11 +43,80 @@ GC_INLINE void OP(row_dot_vector)(const int S, const int I, const int J, const r
     }
 }
 
-GC_INLINE void OP(row_dot_body)(const int S, const int I, const int J, const gc_row_dot *a) {
-    V acc[GC_MAX_ROW_DOT_ROWS][GC_MAX_ROW_DOT_COLUMNS];
+/* One row of input of vector v, whose products with the gradients g of I rows are added where they are there:
+ * with g[slot of i] those of kernel row i, from `first` to `last`. */
+GC_INLINE void OP(row_dot_step)(const int I, const int J, const real *x, ptrdiff_t dilation,
+                                const M *masks, const V *g, const int turn, ptrdiff_t first,
+                                ptrdiff_t last, V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
+    GC_UNROLL(8)
+    for (int j = 0; j < J; j++) {
+        const real *at = x + j * dilation;
+        const V xj = masks ? OP(load_mask)(at, masks[1 + j]) : OP(hold)(OP(load)(at));
+        GC_UNROLL(4)
+        for (int i = 0; i < I; i++)
+            if (i >= first && i < last) acc[i][j] = OP(fma)(g[(i + I - turn) % I], xj, acc[i][j]);
+    }
+}
+
+/* Vector v of all rows, from the first to the last. A row of input is loaded once and meets the gradients of the
+ * I rows that it belongs to, which stay in registers: in a turn of I rows each is where it was. */
+GC_INLINE void OP(row_dot_column)(const int I, const int J, const gc_row_dot *a, ptrdiff_t v,
+                                  const M *masks, V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
+    const real *x = (const real *)a->in + v * LANES, *grad = (const real *)a->grad + v * LANES;
+    const ptrdiff_t rows = a->rows, above = a->above, dilation = a->dilation;
+    const ptrdiff_t steps = gc_larger(gc_smaller(rows + I - 1, a->below), 0);
+    const ptrdiff_t whole = gc_smaller(rows, steps);
+    const ptrdiff_t fetch_bytes = a->fetch_bytes;
+    const char *fetch = a->fetch + (v - a->inside) * rows * fetch_bytes;
+    V g[GC_MAX_ROW_DOT_ROWS];
     GC_UNROLL(4)
-    for (int i = 0; i < I; i++) GC_UNROLL(8)
-    for (int j = 0; j < J; j++) acc[i][j] = OP(set1)(0);
+    for (int i = 0; i < I; i++) g[i] = OP(set1)(0);
+    ptrdiff_t r = 0, next = gc_smaller(gc_larger(I - 1, above), steps);
+    for (;; next = steps) {
+        for (; r < next; r++, x += a->in_row) {
+            GC_UNROLL(4)
+            for (int i = I - 1; i > 0; i--) g[i] = g[i - 1];
+            if (r < rows) {
+                g[0] = masks ? OP(load_mask)(grad, masks[0]) : OP(load)(grad);
+                grad += a->grad_row;
+            }
+            if (r >= above)
+                OP(row_dot_step)(I, J, x, dilation, masks, g, 0, r - rows + 1, r + 1, acc);
+        }
+        if (r == steps) break;
+        for (; r + I <= whole; r += I) {
+            GC_UNROLL(4)
+            for (int u = 0; u < I; u++) {
+                if (!masks) {
+                    gc_fetch(fetch, fetch_bytes);
+                    fetch += fetch_bytes;
+                }
+                g[I - 1 - u] = masks ? OP(load_mask)(grad, masks[0]) : OP(load)(grad);
+                OP(row_dot_step)(I, J, x, dilation, masks, g, u + 1, 0, I, acc);
+                GC_STEP(grad, a->grad_row);
+                GC_STEP(x, a->in_row);
+            }
+        }
+    }
+}
+
+GC_INLINE void OP(row_dot_columns)(const int I, const int J, const gc_row_dot *a,
+                                   V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
+    const ptrdiff_t vectors = (a->columns + LANES - 1) / LANES;
+    M masks[1 + OP(row_dot_loads)];
+    for (ptrdiff_t v = 0; v < vectors; v++) {
+        if (v >= a->inside && v < a->outside) {
+            OP(row_dot_column)(I, J, a, v, NULL, acc);
+        } else {
+            OP(row_dot_masks)(a, 1, J, v, masks);
+            OP(row_dot_column)(I, J, a, v, masks, acc);
+        }
+    }
+}
+
+/* Row by row. */
+GC_INLINE void OP(row_dot_rows)(const int S, const int I, const int J, const gc_row_dot *a,
+                                V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
     const ptrdiff_t vectors = (a->columns + LANES - 1) / LANES;
     const ptrdiff_t inside = a->inside, outside = a->outside;
     const ptrdiff_t edges = inside + vectors - outside;
@@ -74,6 +144,18 @@ GC_INLINE void OP(row_dot_body)(const int S, const int I, const int J, const gc_
                                acc);
         }
     }
+}
+
+GC_INLINE void OP(row_dot_body)(const int S, const int I, const int J, const int ROLL,
+                                const gc_row_dot *a) {
+    V acc[GC_MAX_ROW_DOT_ROWS][GC_MAX_ROW_DOT_COLUMNS];
+    GC_UNROLL(4)
+    for (int i = 0; i < I; i++) GC_UNROLL(8)
+    for (int j = 0; j < J; j++) acc[i][j] = OP(set1)(0);
+    if (ROLL)
+        OP(row_dot_columns)(I, J, a, acc);
+    else
+        OP(row_dot_rows)(S, I, J, a, acc);
     real *sums = a->sums;
     GC_UNROLL(4)
     for (int i = 0; i < I; i++) GC_UNROLL(8)
@@ -85,9 +167,16 @@ GC_INLINE void OP(row_dot_body)(const int S, const int I, const int J, const gc_
 
 /* As many sums as leave registers for a gradient and inputs. */
 #define ROW_DOT_MAX (vector_registers < 32 ? 12 : 24)
-#define ROW_DOT(S, I, J)                                                                \
-    GC_NOINLINE void GC_CAT(OP(row_dot_##S), GC_CAT(_##I, _##J))(const gc_row_dot *a) { \
-        if (I * J <= ROW_DOT_MAX) OP(row_dot_body)(S, I, J, a);                         \
+#define ROW_DOT(S, I, J)                                                                 \
+    GC_NOINLINE void GC_CAT(OP(row_roll_##S), GC_CAT(_##I, _##J))(const gc_row_dot *a) { \
+        if (S == 1 && I > 1 && I * J <= ROW_DOT_MAX) OP(row_dot_body)(S, I, J, 1, a);    \
+    }                                                                                    \
+    GC_NOINLINE void GC_CAT(OP(row_dot_##S), GC_CAT(_##I, _##J))(const gc_row_dot *a) {  \
+        if (I * J > ROW_DOT_MAX) return;                                                 \
+        if (S == 1 && I > 1 && a->tap_row == a->in_row)                                  \
+            GC_CAT(OP(row_roll_##S), GC_CAT(_##I, _##J))(a);                             \
+        else                                                                             \
+            OP(row_dot_body)(S, I, J, 0, a);                                             \
     }
 #define ROW_DOT_ROW(S, I) \
     ROW_DOT(S, I, 1)      \
