@@ -132,9 +132,10 @@ static double predict(const gc_plan *plan, const gc_channel_tiles_state *s) {
         const double cycles = (arithmetic > loads ? arithmetic : loads) * 0.98 + 0.2;
         sums += (cycles > 4 ? cycles : 4) * terms * pairs + pairs * (g * vb * 3 + 32);
     }
-    /* but for the first block, weights come while others are at work */
+    /* but for the first block, most weights come while others are at work */
     const double weights = gc_weights_cycles(terms * (double)s->vectors * lanes * size);
-    sums = fmax(sums, weights) + weights / (double)s->blocks;
+    sums = fmax(sums, weights) + weights * fmax(0.3, 1 / (double)s->blocks);
+    if (s->boxes > 1) sums *= 1.15; /* they come again for each */
     const double packed = s->in_place
                               ? 0
                               : (double)(s->out[0] * s->boxes * p->kernel[0]) *

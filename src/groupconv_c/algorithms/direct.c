@@ -91,7 +91,9 @@ static double predict(const gc_plan *plan, const gc_direct_state *s, double cycl
     const double pack = elements * (plain ? 0.25 : 1.5);
     const double weights = gc_weights_cycles((double)p->out_per_group * (double)s->weights.per_k *
                                              (double)plan->kernels->real_size);
-    const double cycles = boxes * (tap_cycles + store + pack) * 1.1 + weights;
+    const double wait =
+        plan->kernels->registers < 32 ? 1.1 : 1.25; /* of wide vectors for the caches */
+    const double cycles = boxes * (tap_cycles + store + pack) * wait + weights;
     return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
 

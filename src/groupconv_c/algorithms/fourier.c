@@ -179,7 +179,9 @@ static double predict(const gc_plan *plan, const gc_fourier_state *s) {
 static double predict_prepare(const gc_plan *plan, const gc_fourier_state *s) {
     const gc_problem *p = &plan->problem;
     const double kernel = transform_cycles(s) + (double)(p->kernel[2] * plan->kernels->lanes) * 1.5;
-    const double times = plan->prepares_in_work ? (double)(p->batch * s->boxes) : 1;
+    /* work joins as many blocks as one preparation serves */
+    const double times =
+        plan->prepares_in_work ? (double)(p->batch * gc_ceil_div(s->blocks, s->most)) : 1;
     return (double)(p->groups * s->out_vectors * p->in_per_group) * times * kernel * GC_CYCLE;
 }
 

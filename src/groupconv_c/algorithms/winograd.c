@@ -6,6 +6,7 @@
  * transform puts tiles side by side into rows, which are finished (residual, activation, type) one by one.
  * This file plans; winograd_work.c computes.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -147,15 +148,21 @@ static double predict(const gc_plan *plan, const gc_winograd *s) {
     const gc_problem *p = &plan->problem;
     const double window = s->kind.window * s->kind.window, v = (double)s->tile_vectors;
     const double icg = (double)p->in_per_group, ocg = (double)p->out_per_group;
-    const double products = window * icg * s->cycles_per_channel_pair + window * ocg * v / 2;
+    const double calls = window * ceil(ocg / s->kb) * ceil(v / plan->kernels->max_vb[s->kb - 1]);
+    const double products =
+        window * icg * s->cycles_per_channel_pair + window * ocg * v / 2 + 40 * calls;
     const double weights = gc_weights_cycles(window * icg * ocg * (double)plan->kernels->real_size);
     const double flat = (double)(s->planes.extent[1] * s->planes.pitch) / plan->kernels->lanes;
-    const double element = s->kind.window == 6 ? 1 : 0.6; /* of a transform */
+    const double rows = (double)(s->planes.extent[1] * s->kind.outputs); /* of a box */
+    const int large = s->kind.window == 6;
+    const double element = large ? 1.3 : 0.8; /* of a transform */
     const double transforms = (icg * (flat + 0.5) * 6.5 + ocg * v * 7.5) * window * element;
-    const double pack = icg * flat * (double)s->planes.nplanes * 2.5;
-    const double finish = ocg * v * s->kind.outputs * (s->kind.outputs * 3 + 10);
+    const double pack =
+        icg * (flat * (double)s->planes.nplanes * 2.5 + (rows + 2) * (large ? 40 : 25));
+    const double finish = ocg * (v * s->kind.outputs * s->kind.outputs * 3 + rows * 25);
+    /* most weights come while others are at work */
     const double cycles =
-        (double)s->boxes * (products + transforms + pack + finish) * 1.25 + weights;
+        (double)s->boxes * (products + transforms + pack + finish) * 1.15 + 0.25 * weights;
     return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
 

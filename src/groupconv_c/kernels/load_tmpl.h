@@ -151,23 +151,39 @@ PACK_BY(2)
 PACK_BY(4)
 #undef PACK_BY
 
-/* Rows of one or two vectors that lie inside in part, as those of small maps: all but the last ones, which are
- * not stored whole. How many were packed. */
-GC_INLINE ptrdiff_t OP(pack_narrow)(const gc_rows *a, const real *from) {
-    const ptrdiff_t vectors = (a->n + LANES - 1) / LANES;
-    if (vectors > 2) return 0;
-    const M m0 = OP(mask)(gc_window_bits(a->first, a->last, LANES));
-    const M m1 = OP(mask)(gc_window_bits(a->first - LANES, a->last - LANES, LANES));
+/* Rows of few vectors, whose masks are the same for all of them: all but the last rows, which are not stored
+ * whole. How many were packed. */
+GC_INLINE ptrdiff_t OP(pack_few)(const gc_rows *a, const real *from, const int vectors) {
+    M masks[4];
+    GC_UNROLL(4)
+    for (int v = 0; v < vectors; v++)
+        masks[v] = OP(mask)(gc_window_bits(a->first - v * LANES, a->last - v * LANES, LANES));
     real *to = a->to[0];
     const ptrdiff_t pitch = a->pitch, from_row = a->from_row;
     /* without those whose last vector would spill over the end of the last row */
     const ptrdiff_t rows = gc_larger(a->rows - (vectors * LANES - a->n + pitch - 1) / pitch, 0);
     for (ptrdiff_t j = 0; j < rows; j++, to += pitch) {
-        OP(store)(to, OP(load_mask)(from, m0));
-        if (vectors == 2) OP(store)(to + LANES, OP(load_mask)(from + LANES, m1));
+        GC_UNROLL(4)
+        for (int v = 0; v < vectors; v++)
+            OP(store)(to + v * LANES, OP(load_mask)(from + v * LANES, masks[v]));
         from = (const real *)((const char *)from + from_row);
     }
     return rows;
+}
+
+GC_INLINE ptrdiff_t OP(pack_narrow)(const gc_rows *a, const real *from) {
+    switch ((a->n + LANES - 1) / LANES) {
+        case 1:
+            return OP(pack_few)(a, from, 1);
+        case 2:
+            return OP(pack_few)(a, from, 2);
+        case 3:
+            return OP(pack_few)(a, from, 3);
+        case 4:
+            return OP(pack_few)(a, from, 4);
+        default:
+            return 0;
+    }
 }
 
 static void OP(pack_rows_by_2)(const gc_rows *a) { OP(pack_planes_2)(a, a->from); }

@@ -87,13 +87,12 @@ GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a)
     real *out = a->out;
     GC_UNROLL(8)
     for (int v = 0; v < VB; v++) {
-        GC_UNROLL(8)
-        for (int k = 0; k < KB; k++) {
-            real *to = out + k * a->out_k;
-            if (lanes)
-                OP(store_lanes)(to, acc[k][v], lanes[v]);
-            else
-                OP(store)(to, acc[k][v]);
+        if (lanes && lanes[v].count < LANES) {
+            GC_UNROLL(8)
+            for (int k = 0; k < KB; k++) OP(store_lanes)(out + k * a->out_k, acc[k][v], lanes[v]);
+        } else {
+            GC_UNROLL(8)
+            for (int k = 0; k < KB; k++) OP(store)(out + k * a->out_k, acc[k][v]);
         }
         out += lanes ? (ptrdiff_t)lanes[v].count : LANES;
     }
