@@ -14,12 +14,41 @@ typedef struct box {
 
 static ptrdiff_t first_row(const box *b) { return b->first / b->s->runs; }
 
+/* Whether positions follow each other where channels should, in whole vectors: then squares of vectors are turned. */
+static int turns(const gc_plan *plan, const ptrdiff_t *strides, ptrdiff_t channels) {
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    return plan->storage_size == size && strides[4] == size && strides[1] % size == 0 &&
+           channels % plan->kernels->lanes == 0;
+}
+
+/* `columns` positions of all channels of a group, turned. */
+static void turn_columns(const gc_plan *plan, const char *source, char *to, ptrdiff_t pitch,
+                         ptrdiff_t columns) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    for (ptrdiff_t c = 0; c < p->in_per_group; c += lanes) {
+        const gc_turn t = {
+            .from = source + c * p->input_strides[1],
+            .from_step = p->input_strides[1] / size,
+            .rows = lanes,
+            .n = columns,
+            .to = to + c * size,
+            .to_step = pitch,
+        };
+        plan->kernels->turn(&t);
+    }
+}
+
 /* Columns from..to-1 of one padded row whose sources follow each other. */
 static void pack_columns(const box *b, const char *source, char *to, ptrdiff_t from,
                          ptrdiff_t end) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, *i = p->input_strides;
+    if (turns(plan, i, p->in_per_group)) {
+        turn_columns(plan, source, to + from * b->s->pitch * size, b->s->pitch, end - from);
+        return;
+    }
     gc_rows r = {
         .to = {to + from * b->s->pitch * size},
         .from = source,
@@ -110,6 +139,31 @@ static ptrdiff_t offset_in(const ptrdiff_t *strides, const box *b, const run_pla
            at->first * strides[4];
 }
 
+/* Whether a block's results, finished but for their place, are turned into it. */
+static int turns_results(const gc_plan *plan, ptrdiff_t channels) {
+    const gc_channel_tiles_state *s = plan->state;
+    const gc_problem *p = &plan->problem;
+    return !s->plain && s->epilogue.clamp && !p->has_residual && s->g <= plan->kernels->lanes &&
+           turns(plan, p->output_strides, channels);
+}
+
+static void turn_run(const box *b, const run_place *at, ptrdiff_t k, ptrdiff_t channels,
+                     const char *tile, ptrdiff_t tile_step) {
+    const gc_plan *plan = b->run->plan;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t *o = plan->problem.output_strides;
+    const gc_turn t = {
+        .from = tile,
+        .from_step = tile_step / size,
+        .rows = at->count,
+        .n = channels,
+        .to = (char *)b->run->arrays->output + offset_in(o, b, at, k),
+        .to_step = o[1] / size,
+        .only_rows = 1,
+    };
+    plan->kernels->turn(&t);
+}
+
 /* Takes a run's results from the scratch tile to their place, one position at a time. */
 static void finish_run(const box *b, const run_place *at, ptrdiff_t k, ptrdiff_t channels,
                        const char *tile, ptrdiff_t tile_step) {
@@ -159,7 +213,8 @@ static void run_block(const box *b, ptrdiff_t block) {
         .last = (int)(channels - (vb - 1) * lanes),
         .epilogue = s->epilogue,
     };
-    if (!s->plain) {
+    const int turned = turns_results(plan, channels);
+    if (!s->plain && !turned) {
         a.epilogue.clamp = 1;
         a.epilogue.low = -INFINITY;
         a.epilogue.high = INFINITY;
@@ -184,7 +239,7 @@ static void run_block(const box *b, ptrdiff_t block) {
         }
         plan->kernels->lane_tile[s->g - 1][vb - 1][runs - 1](&a);
         for (int r = 0; r < runs && !s->plain; r++)
-            finish_run(b, &at[r], k, channels, a.run[r].out, tile_step);
+            (turned ? turn_run : finish_run)(b, &at[r], k, channels, a.run[r].out, tile_step);
     }
 }
 

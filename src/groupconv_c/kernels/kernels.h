@@ -316,11 +316,12 @@ typedef struct gc_lane_dot {
 typedef void gc_lane_dot_fn(const gc_lane_dot *);
 
 /* turn: channels side by side at each position. to[i*to_step + r] = from[r*from_step + i] for r < rows, and
- * 0 for rows <= r < lanes; i < n. */
+ * 0 for rows <= r < lanes; i < n. only_rows: r < rows, and nothing else is touched. */
 typedef struct gc_turn {
     const void *from;
     void *to;
     ptrdiff_t from_step, to_step, rows, n;
+    int only_rows;
 } gc_turn;
 
 typedef struct gc_winograd_kind {

@@ -56,7 +56,10 @@ static void OP(turn)(const gc_turn *a) {
             for (int r = 0; r < LANES; r++) x[r] = y[r];
         }
         real *to = (real *)a->to + i * a->to_step;
-        if (count == LANES) {
+        if (a->only_rows) {
+            for (ptrdiff_t r = 0; r < count; r++)
+                OP(store_first)(to + r * a->to_step, x[r], a->rows);
+        } else if (count == LANES) {
             GC_UNROLL(16)
             for (int r = 0; r < LANES; r++) OP(store)(to + r * a->to_step, x[r]);
         } else {

@@ -59,7 +59,7 @@ GC_INLINE void OP(kernel_4)(const G *w, const int taps, G *u) {
     static void OP(winograd_weights##n##r)(const gc_winograd_weights *a) {                      \
         enum { whole = (r * r) % LANES <= 2 ? r * r / LANES * LANES : r * r };                  \
         real w[r * r][LANES];                                                                   \
-        gc_turn turn = {a->from, w, r * r, LANES, LANES, whole};                                \
+        gc_turn turn = {a->from, w, r * r, LANES, LANES, whole, 0};                             \
         for (ptrdiff_t c = 0; c < a->channels; c += LANES) {                                    \
             const ptrdiff_t count = turn.rows = gc_smaller(a->channels - c, LANES);             \
             const real *from = turn.from;                                                       \
