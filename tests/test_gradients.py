@@ -107,6 +107,22 @@ def test_rows_of_every_width(width: int) -> None:
         check_all(case.but(stride=stride))
 
 
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_weight_over_rows_that_are_one_in_memory(stride: int, dilation: int) -> None:
+    """Rows of stride 0, as numpy.broadcast_to makes them, are as far apart as any others."""
+    for height, taps in ((9, 3), (14, 2), (14, 4)):
+        case = Case((height, 200), (taps, 3), 4, 1, 1, batch=2, padding=1)
+        case = case.but(stride=(stride, 1), dilation=(dilation, 1))
+        row = case.draw("input", (2, 4, 1, 200), "float32")
+        x, g = np.broadcast_to(row, (2, 4, height, 200)), output_gradient(case, "float32")
+        shape, arguments = (4, 1, taps, 3), case.arguments
+        got = gc.grad.conv2d_weight(x, shape, g, **arguments)
+        want = exact(reference.conv_weight, x, shape, g, **arguments)
+        bound = reference.error_bound(reference.conv_weight, x, shape, g, **arguments)
+        assert_within(got, want, bound, units_for(case.batch, *case.out_size))
+
+
 PADDINGS = [0, 1, [(2, 0), (1, 3), (0, 1)], 7]
 
 

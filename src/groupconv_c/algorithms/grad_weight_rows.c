@@ -140,14 +140,16 @@ static void add_rows(const pair *u, const tile *t, ptrdiff_t depth, ptrdiff_t fi
         .sums = u->sums + ((t->d * p->kernel[1] + t->i) * p->kernel[2] + t->j) * lanes * size,
         .sums_row = p->kernel[2] * lanes,
     };
+    const int rolled = rolls(p, t->high);
     const ptrdiff_t most = block_vectors * lanes;
     const ptrdiff_t high = gc_max(block_vectors / gc_ceil_div(p->out_size[2], lanes), 1);
     for (ptrdiff_t y = first; y < last; y += a.rows)
         for (ptrdiff_t q = 0; q < p->out_size[2]; q += a.columns) {
             const ptrdiff_t row = y * p->stride[1] - p->pad_before[1] + t->i * p->dilation[1];
             a.rows = gc_min(high, last - y);
-            a.above = gc_ceil_div(gc_max(-row, 0), p->stride[1]);
-            a.below = gc_floor_div(p->in_size[1] - 1 - row, p->stride[1]) + 1;
+            a.above = rolled ? gc_ceil_div(gc_max(-row, 0), p->stride[1]) : 0;
+            a.below = rolled ? gc_floor_div(p->in_size[1] - 1 - row, p->stride[1]) + 1
+                             : a.rows + t->high - 1;
             a.columns = gc_min(most, p->out_size[2] - q);
             a.in = u->in + in_depth * x[2] + row * x[3] + (column + s * q) * size;
             a.grad = u->grad + depth * g[2] + y * g[3] + q * size;

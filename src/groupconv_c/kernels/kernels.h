@@ -160,7 +160,7 @@ typedef struct gc_depthwise_rows {
     int nrows, whole;
     const char *fetch; /* memory that is read next, so many bytes with each vector of columns */
     ptrdiff_t fetch_bytes;
-    const char *fetch_out; /* memory that is written next, of stride 1; as many bytes */
+    const char *fetch_out; /* written next, as many bytes; of one kernel row, stride 1 */
     int clamp;
     double low, high;
 } gc_depthwise_rows;
