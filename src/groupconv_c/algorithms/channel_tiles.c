@@ -18,6 +18,7 @@ enum {
     box_bytes = 384 * 1024,
     wanted_units = 4,        /* of small problems too */
     piece_bytes = 16 * 1024, /* of weights after which the same inputs are read again */
+    held_bytes = 8 * 1024,   /* of results that wait for each other */
 };
 
 static const char *refuse(const gc_plan *plan) {
@@ -119,35 +120,77 @@ static gc_status create_taps(const gc_problem *p, gc_channel_tiles_state *s) {
     return GC_OK;
 }
 
+/* Cycles of an input channel for two runs of g positions and vb vectors: its arithmetic, or loading inputs and
+ * weights and asking for later weights. */
+static double cycles_of(ptrdiff_t g, ptrdiff_t vb) {
+    const double cycles = (double)gc_max(g * vb, g + vb) * 0.98 + 0.2;
+    return cycles > 4 ? cycles : 4;
+}
+
+/* Rows are cut into equal runs; how well that goes decides how many vectors a tile is wide. */
+static void choose_tile(const gc_kernels *kernels, gc_channel_tiles_state *s) {
+    double best = INFINITY;
+    for (ptrdiff_t vb = gc_min(s->vectors, GC_MAX_LANE_VB); vb > 0; vb--) {
+        const ptrdiff_t runs =
+            gc_max(gc_ceil_div(s->out[2], kernels->max_lane_positions[vb - 1]), 1);
+        const ptrdiff_t g = gc_max(gc_ceil_div(s->out[2], runs), 1);
+        const double cycles = (double)(runs * gc_ceil_div(s->vectors, vb)) * cycles_of(g, vb);
+        if (cycles >= best) continue;
+        best = cycles;
+        s->vb = vb;
+        s->runs = runs;
+        s->g = g;
+    }
+}
+
+/* Of packing a group's input. */
+static double pack_cycles(const gc_plan *plan, const gc_channel_tiles_state *s) {
+    const gc_problem *p = &plan->problem;
+    if (s->in_place) return 0;
+    const double lanes = plan->kernels->lanes, channels = (double)p->in_per_group;
+    const double rows = (double)(s->out[0] * s->boxes * p->kernel[0] *
+                                 gc_channel_tiles_reach(p, 1, s->rows)),
+                 positions = rows * (double)s->columns;
+    if (gc_channel_tiles_turns(plan, p->input_strides, p->in_per_group))
+        return positions * 5 +
+               rows * (double)gc_ceil_div(p->in_size[2], plan->kernels->lanes) * channels * 9.5;
+    const int along = plan->storage_size == (ptrdiff_t)plan->kernels->real_size &&
+                      p->input_strides[1] == plan->storage_size;
+    return positions * (along ? 2.4 + channels * 1.6 / lanes : 5 + channels * 1.1);
+}
+
+/* Of taking a group's results to their place. */
+static double finish_cycles(const gc_plan *plan, const gc_channel_tiles_state *s) {
+    const gc_problem *p = &plan->problem;
+    if (s->plain) return 0;
+    const ptrdiff_t positions = s->out[0] * s->out[1] * s->out[2];
+    const double channels = (double)p->out_per_group;
+    if (gc_channel_tiles_turns(plan, p->output_strides, p->out_per_group))
+        return (double)gc_ceil_div(positions, plan->kernels->lanes) * channels * 7.5;
+    return (double)positions * (24 * (double)s->blocks + channels * 1.3);
+}
+
 static double predict(const gc_plan *plan, const gc_channel_tiles_state *s) {
     const gc_problem *p = &plan->problem;
     const double size = (double)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const double terms = (double)gc_channel_tiles_weights(p),
-                 positions = (double)(s->out[0] * s->out[1] * s->out[2]);
+    const double terms = (double)gc_channel_tiles_weights(p);
     const double pairs = (double)(s->out[0] * gc_ceil_div(s->out[1] * s->runs, 2));
     double sums = 0;
     for (ptrdiff_t b = 0; b < s->blocks; b++) {
-        const double vb = (double)gc_channel_tiles_vectors(s, b), g = (double)s->g;
-        const double arithmetic = g * vb, loads = (2 * g + vb) / 2;
-        const double cycles = (arithmetic > loads ? arithmetic : loads) * 0.98 + 0.2;
-        sums += (cycles > 4 ? cycles : 4) * terms * pairs + pairs * (g * vb * 3 + 32);
+        const ptrdiff_t vb = gc_channel_tiles_vectors(s, b);
+        sums += (cycles_of(s->g, vb) * terms + (double)(s->g * vb * 3 + 32)) * pairs;
     }
     /* but for the first block, most weights come while others are at work */
     const double weights = gc_weights_cycles(terms * (double)s->vectors * lanes * size);
     sums = fmax(sums, weights) + weights * fmax(0.3, 1 / (double)s->blocks);
     if (s->boxes > 1) sums *= 1.15; /* they come again for each */
-    const double packed = s->in_place
-                              ? 0
-                              : (double)(s->out[0] * s->boxes * p->kernel[0]) *
-                                    (double)(gc_channel_tiles_reach(p, 1, s->rows) * s->columns);
-    const int along = plan->storage_size == (ptrdiff_t)plan->kernels->real_size &&
-                      p->input_strides[1] == plan->storage_size;
-    const double icg = (double)p->in_per_group;
-    const double pack = packed * (along ? 2.4 + icg * 1.6 / lanes : 5 + icg * 1.1);
-    const double channels = (double)p->out_per_group;
-    const double finish = s->plain ? 0 : positions * (24 * (double)s->blocks + channels * 1.3);
-    const double spill = plan->kernels->registers < 32 ? 1.1 : 1.07;
-    return (double)(p->batch * p->groups) * (sums * spill + pack + finish + 200) * GC_CYCLE;
+    const double spill = plan->kernels->registers < 32 ? 1.05 : 1.15;
+    return (double)(p->batch * p->groups) *
+           (sums * spill + pack_cycles(plan, s) + finish_cycles(plan, s) + 200) * GC_CYCLE;
+}
+
+static int rows_joined(const gc_channel_tiles_state *s, const ptrdiff_t *strides) {
+    return strides[3] == s->out[2] * strides[4];
 }
 
 static gc_status create(gc_plan *plan) {
@@ -161,24 +204,24 @@ static gc_status create(gc_plan *plan) {
     s->plain = gc_lanes_in_memory(plan, p->output_strides, channels) &&
                (!p->has_residual || gc_lanes_in_memory(plan, p->residual_strides, channels));
     s->vectors = gc_ceil_div(p->out_per_group, kernels->lanes);
-    s->vb = gc_min(s->vectors, GC_MAX_LANE_VB);
+    lay_out(plan, s);
+    choose_tile(kernels, s);
     s->blocks = gc_ceil_div(s->vectors, s->vb);
     s->piece = piece_of(plan, s->vb);
-    lay_out(plan, s);
-    s->runs = gc_max(gc_ceil_div(s->out[2], kernels->max_lane_positions[s->vb - 1]), 1);
-    s->g = gc_max(gc_ceil_div(s->out[2], s->runs), 1);
+    s->held = gc_max(held_bytes / (s->g * s->vb * kernels->lanes * size) & ~(ptrdiff_t)1, 2);
+    s->joined = rows_joined(s, p->output_strides) &&
+                (!p->has_residual || rows_joined(s, p->residual_strides));
     choose_boxes(plan, s);
     const gc_status status = create_taps(p, s);
     if (status != GC_OK) return status;
     plan->units = p->batch * p->groups * s->out[0] * s->boxes * s->blocks;
     if (s->out[0] * s->out[1] * s->out[2] == 0) plan->units = 0;
-    const size_t tile =
-        (size_t)(2 * GC_MAX_LANE_POSITIONS * GC_MAX_LANE_VB * kernels->lanes * size);
-    plan->scratch_size = gc_channel_tiles_packed(plan, s) + (s->plain ? 0 : tile);
+    plan->scratch_size = gc_channel_tiles_packed(plan, s) +
+                         gc_channel_tiles_tile(plan, s) * (p->has_residual ? 2 : 1);
     plan->prepared_size =
         (size_t)(p->groups * s->vectors * gc_channel_tiles_weights(p) * kernels->lanes * size);
     plan->prepare_units = p->groups * s->vectors;
-    plan->prepared_key = GC_KEY_LANE_TILES;
+    plan->prepared_key = (size_t)(GC_KEY_LANE_TILES + 256 * s->vb);
     plan->seconds = predict(plan, s);
     plan->prepare_seconds = gc_prepare_seconds(plan, 3.2);
     return GC_OK;

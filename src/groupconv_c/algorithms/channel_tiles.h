@@ -17,6 +17,8 @@ typedef struct gc_channel_tiles_state {
     ptrdiff_t *taps, ntaps, channels; /* `channels` weights follow each other at each tap */
     ptrdiff_t piece;                  /* input channels before the next kernel position */
     ptrdiff_t g, runs;                /* positions of a run; runs of a row */
+    ptrdiff_t held;                   /* runs whose results wait for each other */
+    int joined;                       /* rows follow each other in output and residual */
     ptrdiff_t boxes, rows;            /* per depth; output rows of the largest box (packed) */
     ptrdiff_t vectors, blocks, vb;    /* of output channels of a group */
     gc_lane_epilogue epilogue;
@@ -45,6 +47,21 @@ static inline ptrdiff_t gc_channel_tiles_vectors(const gc_channel_tiles_state *s
 static inline size_t gc_channel_tiles_packed(const gc_plan *plan, const gc_channel_tiles_state *s) {
     if (s->in_place) return 0;
     return gc_round_up((size_t)(plan->problem.kernel[0] * s->slice) * plan->kernels->real_size, 64);
+}
+
+/* Whether positions follow each other where channels should, in whole vectors: then squares of vectors are turned. */
+static inline int gc_channel_tiles_turns(const gc_plan *plan, const ptrdiff_t *strides,
+                                         ptrdiff_t channels) {
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    return plan->storage_size == size && strides[4] == size && strides[1] % size == 0 &&
+           channels % plan->kernels->lanes == 0;
+}
+
+/* Results that wait for each other. */
+static inline size_t gc_channel_tiles_tile(const gc_plan *plan, const gc_channel_tiles_state *s) {
+    if (s->plain) return 0;
+    return gc_round_up(
+        (size_t)(s->held * s->g * s->vb * plan->kernels->lanes) * plan->kernels->real_size, 64);
 }
 
 void gc_channel_tiles_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last);

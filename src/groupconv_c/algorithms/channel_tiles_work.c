@@ -8,28 +8,20 @@
 typedef struct box {
     const gc_run *run;
     const gc_channel_tiles_state *s;
-    char *packed, *tile;
+    char *packed, *tile, *residual;     /* `tile` and `residual`: of both runs */
     ptrdiff_t n, g, depth, first, last; /* runs first .. last - 1 of the depth */
 } box;
 
 static ptrdiff_t first_row(const box *b) { return b->first / b->s->runs; }
 
-/* Whether positions follow each other where channels should, in whole vectors: then squares of vectors are turned. */
-static int turns(const gc_plan *plan, const ptrdiff_t *strides, ptrdiff_t channels) {
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    return plan->storage_size == size && strides[4] == size && strides[1] % size == 0 &&
-           channels % plan->kernels->lanes == 0;
-}
-
-/* `columns` positions of all channels of a group, turned. */
-static void turn_columns(const gc_plan *plan, const char *source, char *to, ptrdiff_t pitch,
-                         ptrdiff_t columns) {
-    const gc_problem *p = &plan->problem;
+/* `columns` positions of channels that are `stride` apart, turned. */
+static void turn_columns(const gc_plan *plan, const char *source, ptrdiff_t stride,
+                         ptrdiff_t channels, char *to, ptrdiff_t pitch, ptrdiff_t columns) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    for (ptrdiff_t c = 0; c < p->in_per_group; c += lanes) {
+    for (ptrdiff_t c = 0; c < channels; c += lanes) {
         const gc_turn t = {
-            .from = source + c * p->input_strides[1],
-            .from_step = p->input_strides[1] / size,
+            .from = source + c * stride,
+            .from_step = stride / size,
             .rows = lanes,
             .n = columns,
             .to = to + c * size,
@@ -45,8 +37,9 @@ static void pack_columns(const box *b, const char *source, char *to, ptrdiff_t f
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, *i = p->input_strides;
-    if (turns(plan, i, p->in_per_group)) {
-        turn_columns(plan, source, to + from * b->s->pitch * size, b->s->pitch, end - from);
+    if (gc_channel_tiles_turns(plan, i, p->in_per_group)) {
+        turn_columns(plan, source, i[1], p->in_per_group, to + from * b->s->pitch * size,
+                     b->s->pitch, end - from);
         return;
     }
     gc_rows r = {
@@ -111,14 +104,14 @@ static void pack_box(const box *b) {
     }
 }
 
-/* A run's place in the output: its row, first position and number of positions. */
-typedef struct run_place {
+/* Output positions that follow each other, from `first` of a row on. */
+typedef struct stretch {
     ptrdiff_t row, first, count;
-} run_place;
+} stretch;
 
-static run_place place_of(const gc_channel_tiles_state *s, ptrdiff_t i) {
-    const ptrdiff_t j = i % s->runs, first = gc_cut(s->out[2], s->runs, j);
-    return (run_place){i / s->runs, first, gc_cut(s->out[2], s->runs, j + 1) - first};
+static stretch stretch_of(const gc_channel_tiles_state *s, ptrdiff_t run) {
+    const ptrdiff_t j = run % s->runs, first = gc_cut(s->out[2], s->runs, j);
+    return (stretch){run / s->runs, first, gc_cut(s->out[2], s->runs, j + 1) - first};
 }
 
 static const char *input_of(const box *b, ptrdiff_t row, ptrdiff_t column) {
@@ -133,113 +126,159 @@ static const char *input_of(const box *b, ptrdiff_t row, ptrdiff_t column) {
     return b->packed + at * (ptrdiff_t)b->run->plan->kernels->real_size;
 }
 
-static ptrdiff_t offset_in(const ptrdiff_t *strides, const box *b, const run_place *at,
-                           ptrdiff_t k) {
-    return b->n * strides[0] + k * strides[1] + b->depth * strides[2] + at->row * strides[3] +
+/* A block of output channels of a box. Unless the microkernel stores results in their place, they wait in the
+ * thread's tile, the channels of a position side by side. */
+typedef struct block {
+    const box *box;
+    ptrdiff_t k, channels; /* the first output channel, and how many */
+    ptrdiff_t step;        /* bytes of a position in the tile */
+    int turned; /* the microkernel finishes results; squares of vectors are turned on their way */
+} block;
+
+static ptrdiff_t offset_in(const ptrdiff_t *strides, const block *o, const stretch *at) {
+    const box *b = o->box;
+    return b->n * strides[0] + o->k * strides[1] + b->depth * strides[2] + at->row * strides[3] +
            at->first * strides[4];
 }
 
-/* Whether a block's results, finished but for their place, are turned into it. */
-static int turns_results(const gc_plan *plan, ptrdiff_t channels) {
-    const gc_channel_tiles_state *s = plan->state;
-    const gc_problem *p = &plan->problem;
-    return !s->plain && s->epilogue.clamp && !p->has_residual && s->g <= plan->kernels->lanes &&
-           turns(plan, p->output_strides, channels);
+static char *output_of(const block *o, const stretch *at) {
+    const gc_run *run = o->box->run;
+    return (char *)run->arrays->output + offset_in(run->plan->problem.output_strides, o, at);
 }
 
-static void turn_run(const box *b, const run_place *at, ptrdiff_t k, ptrdiff_t channels,
-                     const char *tile, ptrdiff_t tile_step) {
-    const gc_plan *plan = b->run->plan;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    const ptrdiff_t *o = plan->problem.output_strides;
-    const gc_turn t = {
-        .from = tile,
-        .from_step = tile_step / size,
-        .rows = at->count,
-        .n = channels,
-        .to = (char *)b->run->arrays->output + offset_in(o, b, at, k),
-        .to_step = o[1] / size,
-        .only_rows = 1,
-    };
-    plan->kernels->turn(&t);
+static const char *residual_of(const block *o, const stretch *at) {
+    const gc_run *run = o->box->run;
+    const gc_problem *p = &run->plan->problem;
+    if (!p->has_residual) return NULL;
+    return (const char *)run->arrays->residual + offset_in(p->residual_strides, o, at);
 }
 
-/* Takes a run's results from the scratch tile to their place, one position at a time. */
-static void finish_run(const box *b, const run_place *at, ptrdiff_t k, ptrdiff_t channels,
-                       const char *tile, ptrdiff_t tile_step) {
-    const gc_plan *plan = b->run->plan;
+static void turn_residual(const block *o, const stretch *at, char *tile) {
+    const gc_plan *plan = o->box->run->plan;
+    turn_columns(plan, residual_of(o, at), plan->problem.residual_strides[1], o->channels, tile,
+                 o->step / (ptrdiff_t)plan->kernels->real_size, at->count);
+}
+
+static void turn_results(const block *o, const stretch *at, char *tile) {
+    const gc_plan *plan = o->box->run->plan;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t *to = plan->problem.output_strides;
+    for (ptrdiff_t i = 0; i < at->count; i += lanes) {
+        const gc_turn t = {
+            .from = tile + i * o->step,
+            .from_step = o->step / size,
+            .rows = gc_min(at->count - i, lanes),
+            .n = o->channels,
+            .to = output_of(o, at) + i * to[4],
+            .to_step = to[1] / size,
+            .only_rows = 1,
+        };
+        plan->kernels->turn(&t);
+    }
+}
+
+/* Takes results to their place, one position at a time. */
+static void finish_results(const block *o, const stretch *at, char *tile) {
+    const gc_plan *plan = o->box->run->plan;
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
     gc_finish f = {
         .from = tile,
-        .to = (char *)b->run->arrays->output + offset_in(o, b, at, k),
-        .to_stride = o[1],
-        .residual_stride = r[1],
-        .n = channels,
+        .to = output_of(o, at),
+        .to_stride = p->output_strides[1],
+        .residual = residual_of(o, at),
+        .residual_stride = p->residual_strides[1],
+        .n = o->channels,
         .dtype = p->dtype,
         .activation = p->activation,
         .parameter = p->activation_parameter,
     };
-    if (p->has_residual)
-        f.residual = (const char *)b->run->arrays->residual + offset_in(r, b, at, k);
     for (ptrdiff_t i = 0; i < at->count; i++) {
         plan->kernels->finish(&f);
-        f.from = (const char *)f.from + tile_step;
-        f.to = (char *)f.to + o[4];
-        if (f.residual) f.residual = (const char *)f.residual + r[4];
+        f.from = (const char *)f.from + o->step;
+        f.to = (char *)f.to + p->output_strides[4];
+        if (f.residual) f.residual = (const char *)f.residual + p->residual_strides[4];
     }
 }
 
-static void run_block(const box *b, ptrdiff_t block) {
+static ptrdiff_t position_of(const gc_channel_tiles_state *s, ptrdiff_t run) {
+    const stretch at = stretch_of(s, run);
+    return at.row * s->out[2] + at.first;
+}
+
+/* Moves what the runs first .. last - 1 have in the tile. */
+static void move(const block *o, ptrdiff_t first, ptrdiff_t last, char *tile,
+                 void (*one)(const block *, const stretch *, char *)) {
+    const gc_channel_tiles_state *s = o->box->s;
+    const ptrdiff_t end = position_of(s, last);
+    for (ptrdiff_t i = position_of(s, first); i < end;) {
+        stretch at = {i / s->out[2], i % s->out[2], end - i};
+        if (!s->joined) at.count = gc_min(at.count, s->out[2] - at.first);
+        one(o, &at, tile);
+        tile += at.count * o->step;
+        i += at.count;
+    }
+}
+
+/* Sums of the runs first .. last - 1, into their place or into the tile. */
+static void sum_runs(const block *o, gc_lane_tile *a, ptrdiff_t vb, ptrdiff_t first,
+                     ptrdiff_t last) {
+    const box *b = o->box;
+    const gc_channel_tiles_state *s = b->s;
+    for (ptrdiff_t i = first; i < last; i += 2) {
+        const int runs = i + 1 < last ? 2 : 1;
+        for (int r = 0; r < runs; r++) {
+            const stretch at = stretch_of(s, i + r);
+            const ptrdiff_t start = gc_min(at.first, s->out[2] - s->g);
+            const ptrdiff_t waits = (position_of(s, i + r) - position_of(s, first)) * o->step;
+            a->run[r].in = input_of(b, at.row, start);
+            a->run[r].first = (int)(at.first - start);
+            a->run[r].count = (int)at.count;
+            a->run[r].out = s->plain ? output_of(o, &at) : b->tile + waits;
+            if (s->plain)
+                a->run[r].residual = residual_of(o, &at);
+            else if (o->turned && b->run->plan->problem.has_residual)
+                a->run[r].residual = b->residual + waits;
+        }
+        b->run->plan->kernels->lane_tile[s->g - 1][vb - 1][runs - 1](a);
+    }
+}
+
+static void run_block(const box *b, ptrdiff_t index) {
     const gc_channel_tiles_state *s = b->s;
     const gc_run *run = b->run;
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t v = gc_cut(s->vectors, s->blocks, block),
-                    vb = gc_channel_tiles_vectors(s, block);
-    const ptrdiff_t channels = gc_min(vb * lanes, p->out_per_group - v * lanes);
-    const ptrdiff_t k = b->g * p->out_per_group + v * lanes, tile_step = vb * lanes * size;
+    const ptrdiff_t v = gc_cut(s->vectors, s->blocks, index),
+                    vb = gc_channel_tiles_vectors(s, index);
+    block o = {
+        .box = b,
+        .k = b->g * p->out_per_group + v * lanes,
+        .channels = gc_min(vb * lanes, p->out_per_group - v * lanes),
+        .step = vb * lanes * size,
+    };
+    o.turned = !s->plain && gc_channel_tiles_turns(plan, p->output_strides, o.channels) &&
+               (!p->has_residual || gc_channel_tiles_turns(plan, p->residual_strides, o.channels));
     gc_lane_tile a = {
         .step = s->in_place ? s->in_column / size : p->stride[2] * s->pitch,
         .out_step = s->plain ? p->output_strides[4] / size : vb * lanes,
-        .residual_step = p->residual_strides[4] / size,
+        .residual_step = s->plain ? p->residual_strides[4] / size : vb * lanes,
         .taps = s->taps,
         .ntaps = s->ntaps,
         .channels = s->channels,
         .weight = (const char *)run->weights +
                   (b->g * s->vectors + v) * gc_channel_tiles_weights(p) * lanes * size,
-        .init = (const char *)run->bias + k * size,
-        .last = (int)(channels - (vb - 1) * lanes),
+        .init = (const char *)run->bias + o.k * size,
+        .last = (int)(o.channels - (vb - 1) * lanes),
         .epilogue = s->epilogue,
     };
-    const int turned = turns_results(plan, channels);
-    if (!s->plain && !turned) {
-        a.epilogue.clamp = 1;
-        a.epilogue.low = -INFINITY;
-        a.epilogue.high = INFINITY;
-    }
-    for (ptrdiff_t i = b->first; i < b->last; i += 2) {
-        const int runs = i + 1 < b->last ? 2 : 1;
-        run_place at[2];
-        for (int r = 0; r < runs; r++) {
-            at[r] = place_of(s, i + r);
-            const ptrdiff_t start = gc_min(at[r].first, s->out[2] - s->g);
-            a.run[r].in = input_of(b, at[r].row, start);
-            a.run[r].first = (int)(at[r].first - start);
-            a.run[r].count = (int)at[r].count;
-            if (s->plain)
-                a.run[r].out =
-                    (char *)run->arrays->output + offset_in(p->output_strides, b, &at[r], k);
-            else
-                a.run[r].out = b->tile + r * s->g * tile_step;
-            if (s->plain && p->has_residual)
-                a.run[r].residual = (const char *)run->arrays->residual +
-                                    offset_in(p->residual_strides, b, &at[r], k);
-        }
-        plan->kernels->lane_tile[s->g - 1][vb - 1][runs - 1](&a);
-        for (int r = 0; r < runs && !s->plain; r++)
-            (turned ? turn_run : finish_run)(b, &at[r], k, channels, a.run[r].out, tile_step);
+    if (!s->plain && !o.turned)
+        a.epilogue = (gc_lane_epilogue){.clamp = 1, .low = -INFINITY, .high = INFINITY};
+    for (ptrdiff_t i = b->first; i < b->last; i += s->held) {
+        const ptrdiff_t end = gc_min(i + s->held, b->last);
+        if (o.turned && p->has_residual) move(&o, i, end, b->residual, turn_residual);
+        sum_runs(&o, &a, vb, i, end);
+        if (!s->plain) move(&o, i, end, b->tile, o.turned ? turn_results : finish_results);
     }
 }
 
@@ -250,6 +289,7 @@ void gc_channel_tiles_work(const gc_run *run, void *scratch, ptrdiff_t first, pt
     const ptrdiff_t per = s->by_runs ? 1 : s->runs, cuts = gc_channel_tiles_cuts(s);
     box b = {.run = run, .s = s, .packed = scratch};
     b.tile = b.packed + gc_channel_tiles_packed(plan, s);
+    b.residual = b.tile + gc_channel_tiles_tile(plan, s);
     ptrdiff_t packed = -1;
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const ptrdiff_t place = unit / s->blocks, slice = place / s->boxes;

@@ -78,6 +78,24 @@ GC_INLINE f32_v f32_zip_low(f32_v a, f32_v b) {
 GC_INLINE f32_v f32_zip_high(f32_v a, f32_v b) {
     return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
 }
+GC_INLINE void f32_turn_square(f32_v *x) {
+    f32_v y[8];
+    GC_UNROLL(2)
+    for (int i = 0; i < 8; i += 4) { /* squares of 4 in the halves */
+        const f32_v a = _mm256_unpacklo_ps(x[i], x[i + 1]), b = _mm256_unpackhi_ps(x[i], x[i + 1]);
+        const f32_v c = _mm256_unpacklo_ps(x[i + 2], x[i + 3]),
+                    d = _mm256_unpackhi_ps(x[i + 2], x[i + 3]);
+        y[i] = _mm256_shuffle_ps(a, c, 0x44);
+        y[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
+        y[i + 2] = _mm256_shuffle_ps(b, d, 0x44);
+        y[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
+    }
+    GC_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        x[i] = _mm256_permute2f128_ps(y[i], y[i + 4], 0x20);
+        x[i + 4] = _mm256_permute2f128_ps(y[i], y[i + 4], 0x31);
+    }
+}
 GC_INLINE float f32_sum(f32_v v) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
@@ -149,6 +167,14 @@ GC_INLINE f64_v f64_zip_low(f64_v a, f64_v b) {
 }
 GC_INLINE f64_v f64_zip_high(f64_v a, f64_v b) {
     return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x31);
+}
+GC_INLINE void f64_turn_square(f64_v *x) {
+    const f64_v a = _mm256_unpacklo_pd(x[0], x[1]), b = _mm256_unpackhi_pd(x[0], x[1]);
+    const f64_v c = _mm256_unpacklo_pd(x[2], x[3]), d = _mm256_unpackhi_pd(x[2], x[3]);
+    x[0] = _mm256_permute2f128_pd(a, c, 0x20);
+    x[1] = _mm256_permute2f128_pd(b, d, 0x20);
+    x[2] = _mm256_permute2f128_pd(a, c, 0x31);
+    x[3] = _mm256_permute2f128_pd(b, d, 0x31);
 }
 GC_INLINE double f64_sum(f64_v v) {
     const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));

@@ -63,6 +63,7 @@ GC_INLINE f32_v f32_zip_high(f32_v a, f32_v b) {
         _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     return _mm512_permutex2var_ps(a, i, b);
 }
+GC_TURN_BY_ZIPS(f32)
 GC_INLINE float f32_sum(f32_v v) { return _mm512_reduce_add_ps(v); }
 GC_INLINE f32_v f32_load_f16(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
@@ -120,6 +121,7 @@ GC_INLINE f64_v f64_zip_low(f64_v a, f64_v b) {
 GC_INLINE f64_v f64_zip_high(f64_v a, f64_v b) {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
 }
+GC_TURN_BY_ZIPS(f64)
 GC_INLINE double f64_sum(f64_v v) { return _mm512_reduce_add_pd(v); }
 
 typedef __m512i f32_x;

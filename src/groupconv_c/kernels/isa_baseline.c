@@ -82,6 +82,8 @@ GC_INLINE f32_v f32_zip_low(f32_v a, f32_v b) { return (f32_v){a[0], b[0], a[1],
 GC_INLINE f32_v f32_zip_high(f32_v a, f32_v b) { return (f32_v){a[2], b[2], a[3], b[3]}; }
 GC_INLINE f64_v f64_zip_low(f64_v a, f64_v b) { return (f64_v){a[0], b[0]}; }
 GC_INLINE f64_v f64_zip_high(f64_v a, f64_v b) { return (f64_v){a[1], b[1]}; }
+GC_TURN_BY_ZIPS(f32)
+GC_TURN_BY_ZIPS(f64)
 GC_INLINE float f32_sum(f32_v v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 GC_INLINE double f64_sum(f64_v v) { return v[0] + v[1]; }
 GC_INLINE f64_v f64_even(f64_v a, f64_v b) { return (f64_v){a[0], b[0]}; }

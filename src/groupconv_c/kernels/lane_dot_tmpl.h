@@ -32,40 +32,34 @@ GC_INLINE void OP(lane_dot_body)(const int TB, const int VB, const gc_lane_dot *
         OP(store)(sums + v * LANES, OP(load)(sums + v * LANES) + acc[t][v]);
 }
 
-/* A square of vectors is turned by shuffling it log2(lanes) times: row i and row i + lanes/2 become rows 2i
- * and 2i + 1. */
-static void OP(turn)(const gc_turn *a) {
-    for (ptrdiff_t i = 0; i < a->n; i += LANES) {
-        const ptrdiff_t count = gc_smaller(a->n - i, LANES);
-        const M m = OP(mask)(gc_window_bits(0, count, LANES));
-        V x[LANES], y[LANES];
-        GC_UNROLL(16)
-        for (int r = 0; r < LANES; r++) {
-            const real *from = (const real *)a->from + r * a->from_step + i;
-            x[r] = OP(set1)(0);
-            if (r < a->rows) x[r] = count == LANES ? OP(load)(from) : OP(load_mask)(from, m);
-        }
-        GC_UNROLL(4)
-        for (int half = 1; half < LANES; half *= 2) {
-            GC_UNROLL(8)
-            for (int r = 0; r < LANES / 2; r++) {
-                y[2 * r] = OP(zip_low)(x[r], x[r + LANES / 2]);
-                y[2 * r + 1] = OP(zip_high)(x[r], x[r + LANES / 2]);
-            }
-            GC_UNROLL(16)
-            for (int r = 0; r < LANES; r++) x[r] = y[r];
-        }
-        real *to = (real *)a->to + i * a->to_step;
-        if (a->only_rows) {
-            for (ptrdiff_t r = 0; r < count; r++)
-                OP(store_first)(to + r * a->to_step, x[r], a->rows);
-        } else if (count == LANES) {
-            GC_UNROLL(16)
-            for (int r = 0; r < LANES; r++) OP(store)(to + r * a->to_step, x[r]);
-        } else {
-            for (ptrdiff_t r = 0; r < count; r++) OP(store)(to + r * a->to_step, x[r]);
-        }
+GC_INLINE void OP(turn_columns)(const gc_turn *a, ptrdiff_t i, const int WHOLE) {
+    const ptrdiff_t count = WHOLE ? LANES : gc_smaller(a->n - i, LANES);
+    const M m = OP(mask)(gc_window_bits(0, count, LANES));
+    V x[LANES];
+    GC_UNROLL(16)
+    for (int r = 0; r < LANES; r++) {
+        const real *from = (const real *)a->from + r * a->from_step + i;
+        if (WHOLE)
+            x[r] = OP(load)(from);
+        else
+            x[r] = r < a->rows ? OP(load_mask)(from, m) : OP(set1)(0);
     }
+    OP(turn_square)(x);
+    real *to = (real *)a->to + i * a->to_step;
+    if (WHOLE) {
+        GC_UNROLL(16)
+        for (int r = 0; r < LANES; r++) OP(store)(to + r * a->to_step, x[r]);
+    } else {
+        const ptrdiff_t stored = a->only_rows ? a->rows : LANES;
+        for (ptrdiff_t r = 0; r < count; r++) OP(store_first)(to + r * a->to_step, x[r], stored);
+    }
+}
+
+static void OP(turn)(const gc_turn *a) {
+    ptrdiff_t i = 0;
+    if (a->rows == LANES)
+        for (; i + LANES <= a->n; i += LANES) OP(turn_columns)(a, i, 1);
+    for (; i < a->n; i += LANES) OP(turn_columns)(a, i, 0);
 }
 
 /* As many taps as leave registers for the gradients and one input. */

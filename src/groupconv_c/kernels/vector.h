@@ -10,6 +10,7 @@
  *   R_even_mixed(a, b) R_odd_mixed(a, b): the same lanes in an order of the instruction set's own, which
  *     R_unmix(v) puts right
  *   R_zip_low(a, b) R_zip_high(a, b): lanes of a and b in turn, the lower or higher half
+ *   R_turn_square(x): lane i of vector j of x[lanes] and lane j of vector i change places
  *   R_sum(v): of all lanes, in an order of the instruction set's own
  *   R_index(p) lane numbers from int32_t p[lanes]; R_spread(v, index): lane i is lane index[i] of v
  *   R_hold(v): v, in a register
@@ -61,6 +62,22 @@ GC_INLINE void gc_fetch(const char *from, ptrdiff_t bytes) {
 
 GC_INLINE ptrdiff_t gc_smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 GC_INLINE ptrdiff_t gc_larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+
+/* R_turn_square by shuffling log2(lanes) times: vectors i and i + lanes/2 become vectors 2i and 2i + 1. */
+#define GC_TURN_BY_ZIPS(R)                                               \
+    GC_INLINE void R##_turn_square(R##_v *x) {                           \
+        R##_v y[R##_lanes];                                              \
+        GC_UNROLL(4)                                                     \
+        for (int step = 1; step < R##_lanes; step *= 2) {                \
+            GC_UNROLL(8)                                                 \
+            for (int i = 0; i < R##_lanes / 2; i++) {                    \
+                y[2 * i] = R##_zip_low(x[i], x[i + R##_lanes / 2]);      \
+                y[2 * i + 1] = R##_zip_high(x[i], x[i + R##_lanes / 2]); \
+            }                                                            \
+            GC_UNROLL(16)                                                \
+            for (int i = 0; i < R##_lanes; i++) x[i] = y[i];             \
+        }                                                                \
+    }
 
 /* Bits of the lanes first <= i < last, both cut to 0..lanes. */
 GC_INLINE uint32_t gc_window_bits(ptrdiff_t first, ptrdiff_t last, int lanes) {
