@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import FLOATS, HALVES, Case, assert_within, check_conv, exact, place, units_for
+from helpers import (
+    FLOATS,
+    HALVES,
+    Case,
+    assert_same_bits,
+    assert_within,
+    check_conv,
+    exact,
+    guarded,
+    place,
+    units_for,
+)
 
 import groupconv as gc
 from groupconv import reference
@@ -67,27 +78,69 @@ def test_half_types(dtype: np.dtype) -> None:
         check(Case((7, 7), (3, 3), 1, 12, 24, padding=1), dtype, layout)
 
 
-@each_dtype
-@pytest.mark.parametrize("activation", ["relu", "relu6", "silu", ("leaky_relu", 0.2)], ids=str)
-@pytest.mark.parametrize("kinds", [(21, 1, 1), (6, 4, 4), (2, 9, 20)], ids=str)
-def test_residual_and_activation(kinds: tuple[int, ...], activation, dtype: np.dtype) -> None:
-    case = Case((7, 10), (3, 3), *kinds, padding=1)
+def check_residual(case: Case, layouts: tuple[str, str], activation, dtype: np.dtype) -> None:
+    """Input and result in the first layout, the residual in the second."""
     x, w, b = case.arrays(dtype)
-    residual = case.draw("residual", (case.batch, case.out_channels, *case.out_size), dtype)
-    for layout in ("channels_last", "channels_last_slice"):
+    shape = (case.batch, case.out_channels, *case.out_size)
+    residual = case.draw("residual", shape, dtype)
+    with guarded(shape, dtype, layouts[0]) as out:
         got = gc.conv2d(
-            place(x, layout),
+            place(x, layouts[0]),
             w,
             b,
             **case.arguments,
             activation=activation,
-            residual=place(residual, layout),
+            residual=place(residual, layouts[1]),
             algorithm="channel_lanes",
+            out=out,
         )
-        options = {**case.arguments, "residual": residual}
-        want = exact(reference.conv, x, w, b, **options, activation=activation)
-        bound = reference.error_bound(reference.conv, x, w, b, **options)
-        assert_within(got, want, bound, 2 * units_for(case.in_per_group, *case.kernel))
+    options = {**case.arguments, "residual": residual}
+    want = exact(reference.conv, x, w, b, **options, activation=activation)
+    bound = reference.error_bound(reference.conv, x, w, b, **options)
+    assert_within(got, want, bound, 2 * units_for(case.in_per_group, *case.kernel))
+
+
+each_activation = pytest.mark.parametrize(
+    "activation", ["relu", "relu6", "silu", ("leaky_relu", 0.2)], ids=str
+)
+
+
+@each_dtype
+@each_activation
+@pytest.mark.parametrize("kinds", [(21, 1, 1), (6, 4, 4), (2, 9, 20)], ids=str)
+def test_residual_and_activation(kinds: tuple[int, ...], activation, dtype: np.dtype) -> None:
+    case = Case((7, 10), (3, 3), *kinds, padding=1)
+    for layout in ("channels_last", "channels_last_slice"):
+        check_residual(case, (layout, layout), activation, dtype)
+
+
+@each_dtype
+@each_activation
+@pytest.mark.parametrize("kinds", [(2, 16, 32), (1, 5, 48), (2, 3, 20)], ids=str)
+@pytest.mark.parametrize("size", [(7, 7), (3, 10), (17, 29)], ids=str)
+def test_residual_and_activation_of_planes(
+    size: tuple[int, ...], kinds: tuple[int, ...], activation, dtype: np.dtype
+) -> None:
+    """Whole vectors of channels are turned, across rows that all arrays join; others are not."""
+    case = Case(size, (3, 3), *kinds, padding=1)
+    for out, residual in (
+        ("contiguous", "contiguous"),
+        ("slice", "contiguous"),
+        ("contiguous", "slice"),
+        ("contiguous", "channels_last"),
+    ):
+        check_residual(case, (out, residual), activation, dtype)
+
+
+@each_dtype
+def test_a_layer_of_several_widths(dtype: np.dtype) -> None:
+    """Tiles of different widths read weights in different orders, which a layer keeps apart."""
+    case = Case((7, 7), (3, 3), 2, 16, 32, padding=1)
+    _, w, _ = case.arrays(dtype)
+    layer = gc.Conv2d.from_weight(w, padding=1, groups=2, algorithm="channel_lanes")
+    for width in (7, 6, 3, 8, 2, 14, 7):
+        x, _, _ = case.but(size=(7, width)).arrays(dtype)
+        assert_same_bits(layer(x), gc.conv2d(x, w, **case.arguments, algorithm="channel_lanes"))
 
 
 @pytest.mark.parametrize("kinds", [(21, 1, 1), (6, 4, 4), (6, 1, 2), (1, 9, 20)], ids=str)

@@ -8,7 +8,7 @@
 typedef struct box {
     const gc_run *run;
     const gc_channel_tiles_state *s;
-    char *packed, *tile, *residual;     /* `tile` and `residual`: of both runs */
+    char *packed, *tile, *residual;     /* input; results and residuals that wait */
     ptrdiff_t n, g, depth, first, last; /* runs first .. last - 1 of the depth */
 } box;
 
