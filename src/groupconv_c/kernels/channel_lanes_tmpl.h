@@ -1,4 +1,4 @@
-/* Microkernels whose lanes are output channels (contracts: gc_lane_run, gc_lane_tile in kernels.h).
+/* Microkernels whose lanes are output channels (contracts: channel_lanes_contracts.h).
  *
  * lane_run: a vector holds whole groups of few channels, depthwise among them; it slides along a row,
  * and a loaded column serves every output and tap that touches it. lane_tile: a vector holds channels

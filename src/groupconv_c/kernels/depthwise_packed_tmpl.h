@@ -1,4 +1,4 @@
-/* Depthwise microkernels over packed planes (contract: gc_depthwise in kernels.h).
+/* Depthwise microkernels over packed planes (contract: gc_depthwise in depthwise_contracts.h).
  *
  * Lanes are neighbouring columns of one channel. A loaded vector serves every output row of the tile
  * that it touches; one column of the kernel's weights is held in registers at a time. */

@@ -1,4 +1,4 @@
-/* Depthwise microkernels that roll down columns of vectors (contract: rolling in kernels.h).
+/* Depthwise microkernels that roll down columns of vectors (contract: rolling in depthwise_contracts.h).
  *
  * Lanes are neighbouring output columns of one channel. An input row is loaded once and serves every output
  * row that it touches: with stride S, ceil(K / S) partial sums roll along. A turn is as many steps of S input

@@ -1,5 +1,5 @@
 /* Depthwise microkernels that read the caller's rows in place (contract: gc_depthwise_rows in
- * kernels.h).
+ * depthwise_contracts.h).
  *
  * Lanes are neighbouring columns of one channel. What lies outside of the input is loaded as zeros: columns
  * under a mask, rows by leaving the load out; both only in tiles at an edge. Zeros are multiplied like

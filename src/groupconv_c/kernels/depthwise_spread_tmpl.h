@@ -1,5 +1,5 @@
-/* One-dimensional depthwise transposed convolution (contract: gc_spread in kernels.h): lanes are neighbouring
- * outputs, whose inputs are picked from a vector of neighbouring inputs, as are their weights. */
+/* One-dimensional depthwise transposed convolution (contract: gc_spread in depthwise_contracts.h): lanes are
+ * neighbouring outputs, whose inputs are picked from a vector of neighbouring inputs, as are their weights. */
 static void OP(depthwise_spread)(const gc_spread *a) {
     const V weights = OP(load_mask)(a->weight, OP(mask)(gc_window_bits(0, a->kernel, LANES)));
     const V init = OP(set1)(*(const real *)a->init);

@@ -1,5 +1,5 @@
-/* Fourier transforms of real sequences (contracts: gc_fourier, gc_fourier_sum in kernels.h). Lanes are channels,
- * so that every step is plain vector code.
+/* Fourier transforms of real sequences (contracts: gc_fourier, gc_fourier_sum in transform_contracts.h). Lanes
+ * are channels, so that every step is plain vector code.
  *
  * A sequence of N = 2*H reals is taken for H complex numbers (even elements real, odd ones imaginary), which are
  * transformed in place by decimation in frequency, four at a time: the frequencies come out in an order of their

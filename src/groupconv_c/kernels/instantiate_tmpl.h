@@ -15,6 +15,7 @@
 #include "tap_dot_tmpl.h"
 #include "row_dot_tmpl.h"
 #include "lane_dot_tmpl.h"
+#include "turn_tmpl.h"
 #include "winograd_tmpl.h"
 #include "fourier_tmpl.h"
 #include "channel_lanes_tmpl.h"

@@ -1,5 +1,5 @@
 /* The microkernel of the weight gradient with output channels in the lanes (contract: gc_lane_dot in
- * kernels.h): an outer product for each position, of broadcast inputs and vectors of gradients. */
+ * gradient_contracts.h): an outer product for each position, of broadcast inputs and vectors of gradients. */
 
 GC_INLINE void OP(lane_dot_body)(const int TB, const int VB, const gc_lane_dot *a) {
     V acc[GC_MAX_LANE_DOT_TB][GC_MAX_LANE_DOT_VB];
@@ -30,36 +30,6 @@ GC_INLINE void OP(lane_dot_body)(const int TB, const int VB, const gc_lane_dot *
     for (int t = 0; t < TB; t++, sums += a->sums_t) GC_UNROLL(2)
     for (int v = 0; v < VB; v++)
         OP(store)(sums + v * LANES, OP(load)(sums + v * LANES) + acc[t][v]);
-}
-
-GC_INLINE void OP(turn_columns)(const gc_turn *a, ptrdiff_t i, const int WHOLE) {
-    const ptrdiff_t count = WHOLE ? LANES : gc_smaller(a->n - i, LANES);
-    const M m = OP(mask)(gc_window_bits(0, count, LANES));
-    V x[LANES];
-    GC_UNROLL(16)
-    for (int r = 0; r < LANES; r++) {
-        const real *from = (const real *)a->from + r * a->from_step + i;
-        if (WHOLE)
-            x[r] = OP(load)(from);
-        else
-            x[r] = r < a->rows ? OP(load_mask)(from, m) : OP(set1)(0);
-    }
-    OP(turn_square)(x);
-    real *to = (real *)a->to + i * a->to_step;
-    if (WHOLE) {
-        GC_UNROLL(16)
-        for (int r = 0; r < LANES; r++) OP(store)(to + r * a->to_step, x[r]);
-    } else {
-        const ptrdiff_t stored = a->only_rows ? a->rows : LANES;
-        for (ptrdiff_t r = 0; r < count; r++) OP(store_first)(to + r * a->to_step, x[r], stored);
-    }
-}
-
-static void OP(turn)(const gc_turn *a) {
-    ptrdiff_t i = 0;
-    if (a->rows == LANES)
-        for (; i + LANES <= a->n; i += LANES) OP(turn_columns)(a, i, 1);
-    for (; i < a->n; i += LANES) OP(turn_columns)(a, i, 0);
 }
 
 /* As many taps as leave registers for the gradients and one input. */

@@ -1,5 +1,5 @@
-/* The microkernel of the weight gradient that reads rows where they lie (contract: gc_row_dot in kernels.h):
- * products of rows are summed over positions in the lanes. With stride 2, two neighbouring kernel columns
+/* The microkernel of the weight gradient that reads rows where they lie (contract: gc_row_dot in
+ * gradient_contracts.h): products of rows are summed over positions in the lanes. With stride 2, two neighbouring kernel columns
  * share the vectors that are loaded; gradients are brought into the order that their lanes come out in.
  * What lies outside of the input counts as zeros, under masks that all rows share. Where neighbouring rows of
  * the kernel read neighbouring rows of the input, it goes down columns of vectors; otherwise row by row. */

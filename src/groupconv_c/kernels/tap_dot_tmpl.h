@@ -1,4 +1,4 @@
-/* The microkernel of the weight gradient (contract: gc_tap_dot in kernels.h): products of planes are
+/* The microkernel of the weight gradient (contract: gc_tap_dot in gradient_contracts.h): products of planes are
  * summed over positions in the lanes, and the lanes at the end. */
 
 GC_INLINE void OP(tap_dot_body)(const int KB, const int TB, const gc_tap_dot *a) {

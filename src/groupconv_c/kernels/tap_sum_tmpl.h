@@ -1,4 +1,4 @@
-/* The microkernel of every tap-sum algorithm (contract: gc_tap_sum in kernels.h).
+/* The microkernel of every tap-sum algorithm (contract: gc_tap_sum in tap_sum_contracts.h).
  *
  * Lanes are neighbouring positions; weights are broadcast. KB, VB are constants once inlined, so the
  * accumulators stay in registers. Taps are added in the order of the list, whatever the tile. */

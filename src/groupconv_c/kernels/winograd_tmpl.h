@@ -1,4 +1,4 @@
-/* Winograd's transforms (contracts: gc_winograd_input, gc_winograd_output in kernels.h), after A. Lavin
+/* Winograd's transforms (contracts: gc_winograd_input, gc_winograd_output in transform_contracts.h), after A. Lavin
  * and S. Gray, "Fast algorithms for convolutional neural networks", 2015. Lanes are tiles. The points
  * are 0, 1, -1, 2, -2, infinity for windows of 6 and 0, 1, -1, infinity for windows of 4, so that one
  * input transform serves 4 outputs of a kernel of 3 and 2 outputs of a kernel of 5. */

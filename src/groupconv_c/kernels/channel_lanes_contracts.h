@@ -1,0 +1,73 @@
+/* Contracts of microkernels whose lanes are output channels. */
+#ifndef GC_CHANNEL_LANES_CONTRACTS_H
+#define GC_CHANNEL_LANES_CONTRACTS_H
+
+#include "contract_types.h"
+
+/* Lanes over output channels. What becomes of a vector of results: residual, then activation. */
+typedef struct gc_lane_epilogue {
+    int clamp; /* the activation is max(low, min(high, x)) */
+    double low, high;
+    gc_activation activation;
+    double parameter;
+} gc_lane_epilogue;
+
+/* lane_pack: columns of one input row side by side, for several vectors of channels.
+ *   to[v*to_vector + u*lanes + k] = from[v*from_vector + u*step + k]
+ * for first <= u < last and channels v*from_vector + k < exist, else 0; u < n. */
+typedef struct gc_lane_pack {
+    const void *from;
+    void *to;
+    ptrdiff_t vectors, from_vector, to_vector, exist;
+    ptrdiff_t step, first, last, n;
+    ptrdiff_t ahead; /* reals to what will be packed next */
+} gc_lane_pack;
+
+enum { GC_MAX_LANE_COLUMNS = 16, GC_LANE_RUN_WIDTHS = 4 };
+
+/* lane_run[i][S][spread]: n outputs along a row, one vector of output channels, P = lane_run_columns[i] (0:
+ * not for these registers) outputs at once.
+ *   out[j*out_step + k] = activation(init[k] + residual[j*residual_step + k] + sum over rows r, channels c,
+ *       taps t of weight[((r*channels + c)*taps + t)*lanes + k]
+ *       * rows[r][(j*stride + t*dilation)*lanes + index[c*lanes + k]])
+ * S = 1, 2: the stride, with dilation 1; S = 0: any. spread 0: one channel, index is k. n is rounded up to whole tiles in reading. The first
+ * `stored` lanes are stored. */
+typedef struct gc_lane_run {
+    const void *const *rows;
+    ptrdiff_t nrows;
+    const int32_t *index;
+    ptrdiff_t taps, stride, dilation;
+    int channels;
+    const void *weight, *init, *residual; /* residual NULL: none */
+    void *out;
+    ptrdiff_t n, out_step, residual_step;
+    int stored;
+    gc_lane_epilogue epilogue;
+} gc_lane_run;
+
+typedef void gc_lane_run_fn(const gc_lane_run *);
+
+enum { GC_MAX_LANE_POSITIONS = 8, GC_MAX_LANE_VB = 2 };
+
+/* lane_tile[G-1][VB-1][RUNS-1]: RUNS runs of G positions x VB vectors of output channels of one group.
+ *   out[i*out_step + k] = activation(init[k] + residual[(i - first)*residual_step + k] + sum over taps t,
+ *       channels c of weight[(t*channels + c)*VB*lanes + k] * in[taps[t] + c + i*step])
+ * Of each run the positions first .. first + count - 1 are stored, the first of them at out. Of the
+ * last vector the first `last` lanes are stored. */
+typedef struct gc_lane_tile {
+    struct {
+        const void *in, *residual; /* residual NULL: none */
+        void *out;
+        int first, count;
+    } run[2];
+    ptrdiff_t step, out_step, residual_step;
+    const ptrdiff_t *taps;
+    ptrdiff_t ntaps, channels;
+    const void *weight, *init;
+    int last;
+    gc_lane_epilogue epilogue;
+} gc_lane_tile;
+
+typedef void gc_lane_tile_fn(const gc_lane_tile *);
+
+#endif

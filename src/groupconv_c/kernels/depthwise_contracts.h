@@ -1,0 +1,142 @@
+/* Contracts of the depthwise microkernels, over packed planes and over rows in place. */
+#ifndef GC_DEPTHWISE_CONTRACTS_H
+#define GC_DEPTHWISE_CONTRACTS_H
+
+#include "contract_types.h"
+
+/* Some rows of a depthwise kernel over some of its columns: kernel columns first..last-1 and `rows`
+ * (1..8) kernel rows, the first of which reads the plane from `plane` on. */
+typedef struct gc_depthwise_chunk {
+    ptrdiff_t plane, weight, weight_row;
+    ptrdiff_t first, last;
+    int rows;
+} gc_depthwise_chunk;
+
+/* depthwise_packed: `nrows` output rows x `vectors` vectors of columns of one channel.
+ *   out[j][q] = clamp(init + sum over chunks, their rows r and columns s of
+ *       weight[chunk.weight + r*chunk.weight_row + s*weight_column]
+ *       * plane[chunk.plane + (j + r)*pitch + columns[s] + q] + residual[j][q])
+ * Of the last vector the first `stored` lanes are stored, in the last row `last`. Rows are computed in tiles of
+ * 8 and 4: so many behind the last one are read. */
+typedef struct gc_depthwise {
+    const void *plane;
+    const gc_depthwise_chunk *chunks;
+    ptrdiff_t nchunks, pitch, vectors;
+    const ptrdiff_t *columns;
+    const void *weight;
+    ptrdiff_t weight_column;
+    const void *init;
+    void *out;
+    const void *residual; /* NULL: none */
+    ptrdiff_t out_row, residual_row;
+    ptrdiff_t nrows;
+    int stored, last;
+    int clamp;
+    double low, high;
+} gc_depthwise;
+
+/* Output columns column .. column + lanes - 1 of rows that are read in place; the first `stored` lanes are
+ * results. Kernel column s reads the lanes bits[s] of a vector of input, with stride 2 those of two
+ * neighbouring vectors: bits[2*s], bits[2*s + 1]. */
+typedef struct gc_columns {
+    ptrdiff_t column;
+    const uint32_t *bits;
+    int inside; /* all lanes are read */
+    int stored;
+} gc_columns;
+
+/* One depth of a kernel: where its input rows and weights begin; rows first .. last - 1 are there, the
+ * others are zeros. */
+typedef struct gc_depthwise_slab {
+    ptrdiff_t in, weight;
+    int there; /* the algorithm's */
+    int first, last;
+} gc_depthwise_slab;
+
+enum { GC_DEPTHWISE_KERNEL_ROWS = 7, GC_ROLLING_KERNELS = 3, GC_ROLLING_DEPTHS = 7 };
+
+/* rolling[S-1][K/2-1]: some output rows of one channel of a depthwise K x K (3, 5, and with stride 1 also 7) of
+ * stride S, read in place. Kernel rows are one in_row apart, kernel columns `dilation`, which is 1 but for the
+ * 3 x 3 of stride 1. Output row i reads input rows S*i - above .. S*i - above + K - 1 of `height`, from `in`
+ * on; the others are zeros. Vectors of columns may overlap. Rows below `whole` are stored as whole vectors:
+ * what spills is stored later.
+ * rolling_deep[S-1]: the same with a kernel of at most 7 depths x 3 x 3, listed in slabs (else NULL). */
+typedef struct gc_rolling {
+    const void *in, *weight, *init,
+        *residual; /* in: where kernel column 0 of output column 0 reads */
+    void *out;
+    ptrdiff_t in_row, out_row, residual_row, weight_row, weight_column;
+    ptrdiff_t height, out_height, above, whole, ncolumns, dilation;
+    const gc_columns *columns;
+    const gc_depthwise_slab *slabs;
+    ptrdiff_t nslabs;
+    const char *fetch; /* memory that is read next, so many bytes with each vector of columns */
+    ptrdiff_t fetch_bytes;
+    const char *fetch_out; /* memory that is written next */
+    ptrdiff_t fetch_out_bytes;
+    int clamp;
+    double low, high;
+} gc_rolling;
+
+typedef void gc_rolling_fn(const gc_rolling *);
+
+/* depthwise_rows[S-1][KR-1], depthwise_few[KR-1] of stride 1: RB output rows of one channel, read in place, of
+ * stride S and KR kernel rows.
+ *   out[j][q] = clamp(init + sum over slabs, kernel rows r and columns s of
+ *       weight[slab.weight + r*weight_row + s*weight_column]
+ *       * in[slab.in + (S*j + r)*in_row + S*q + s*dilation] + residual[j][q])
+ * RB is 8, of the few 4; nrows of them are stored. Rows below `whole` are stored as whole vectors: what
+ * spills is stored later. dilation is 1 with stride 2. */
+typedef struct gc_depthwise_rows {
+    const void *in;
+    ptrdiff_t in_row, ncolumns, nslabs;
+    const gc_columns *columns;
+    const gc_depthwise_slab *slabs;
+    const void *weight;
+    ptrdiff_t weight_row, weight_column, dilation;
+    int taps; /* kernel columns */
+    int edge; /* a row read for some slab is not there */
+    const void *init, *residual;
+    void *out;
+    ptrdiff_t out_row, residual_row;
+    int nrows, whole;
+    const char *fetch; /* memory that is read next, so many bytes with each vector of columns */
+    ptrdiff_t fetch_bytes;
+    const char *fetch_out; /* written next, as many bytes; of one kernel row, stride 1 */
+    int clamp;
+    double low, high;
+} gc_depthwise_rows;
+
+typedef void gc_depthwise_rows_fn(const gc_depthwise_rows *);
+
+enum { GC_DEPTHWISE_UP_ROWS = 4 };
+
+/* depthwise_up[KR-1]: at most 4 output rows of a depthwise transposed convolution of stride 2, which read KR
+ * input rows each. even and odd are those of the output columns, each a depthwise_rows of stride 1 over its
+ * own part of the kernel; of odd, only what belongs to the input and the weights counts. Output column
+ * 2*(columns.column + q) comes from lane q of even, the next one from odd. Of the two vectors columns.stored
+ * lanes are results. even.fetch is read next. */
+typedef struct gc_depthwise_up {
+    gc_depthwise_rows even, odd;
+    void *next; /* the output rows that are written next, as far apart */
+} gc_depthwise_up;
+
+typedef void gc_depthwise_up_fn(const gc_depthwise_up *);
+
+enum { GC_MAX_SPREAD_TAPS = GC_MAX_LANES / 2 };
+
+/* depthwise_spread: n outputs of one channel of a transposed convolution, at most a vector of weights. Lane l of
+ * vector v of a period of `stride` vectors is, with e = (v*taps + t)*lanes + l,
+ *   clamp(init + sum over t < taps of weight[weight_index[e]] * in[input[v*taps + t] + input_index[e]])
+ * and the next period reads a vector further on. */
+typedef struct gc_spread {
+    const void *in, *weight, *init;
+    void *out;
+    const ptrdiff_t *input;
+    const int32_t *input_index, *weight_index;
+    ptrdiff_t kernel, stride, taps, n;
+    int clamp;
+    double low, high;
+} gc_spread;
+
+#endif

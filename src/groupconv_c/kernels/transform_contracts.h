@@ -1,0 +1,80 @@
+/* Contracts of what rearranges and transforms: turned squares, Winograd, Fourier. */
+#ifndef GC_TRANSFORM_CONTRACTS_H
+#define GC_TRANSFORM_CONTRACTS_H
+
+#include "contract_types.h"
+
+/* fourier_forth, fourier_back: the spectra of 2*half real elements of a vector of sequences, and back. data[i*lanes
+ * + l] is element i of sequence l, and scratch of fourier_forth. The spectra are at the frequencies 0 .. half:
+ *   spectrum[f*bin + l], and imaginary reals behind it its imaginary part,
+ *     = 2*scale * sum over i of data[i*lanes + l] * exp(-2*pi*i*f/(2*half) sqrt(-1))
+ * fourier_back gives 2*half times what fourier_forth with a scale of 1/2 started from. half is a power of two; fours
+ * is the power of four that is half or half of half. turns: exp(-2*pi*j*k/half sqrt(-1)) for k = 1, 2, 3 of each
+ * j < half/4; half_turns: exp(-2*pi*f/(2*half) sqrt(-1)) for f <= half/2. Frequency f of the complex sequence comes
+ * out as number place[f]. */
+typedef struct gc_fourier {
+    void *data, *spectrum;
+    ptrdiff_t half, fours, bin, imaginary;
+    double scale;
+    const void *turns, *half_turns;
+    const int32_t *place;
+} gc_fourier;
+
+enum { GC_MAX_FOURIER_BLOCKS = 4 };
+
+/* fourier_sum[B-1]: complex sums for a vector of output channels and B blocks, at each of `bins` frequencies:
+ *   y[f*y_bin + 2*lanes*b ..] = sum over channels c of weight[(f*channels + c)*2*lanes ..]
+ *                               * x[f*x_bin + b*x_block + c]
+ * where a vector of imaginary parts follows that of real ones; those of x are x_imaginary reals behind. */
+typedef struct gc_fourier_sum {
+    const void *weight, *x;
+    void *y;
+    ptrdiff_t bins, channels, x_bin, x_block, x_imaginary, y_bin;
+} gc_fourier_sum;
+
+/* winograd_weights[kind]: the kernels of one output channel over `channels` input channels, taps x taps
+ * reals each, one after the other; `mirror` turns them by half a turn. Element e of the transformed kernel
+ * of channel c goes to to[e*step + c]. */
+typedef struct gc_winograd_weights {
+    const void *from;
+    void *to;
+    ptrdiff_t channels, step;
+    int mirror;
+} gc_winograd_weights;
+
+/* winograd_input[window == 6 ? 1 : 0]: one channel. Element (i, j) of the windows of vector v of flat
+ * tiles is planes[offsets[i*window + j] + v*lanes]; the transformed ones go, only the chosen lanes, side
+ * by side, to out[(i*window + j)*out_step ..]. */
+typedef struct gc_winograd_input {
+    const void *planes;
+    const ptrdiff_t *offsets;
+    const gc_lanes *lanes;
+    ptrdiff_t vectors, out_step;
+    void *out;
+} gc_winograd_input;
+
+/* winograd_output: one channel. From products in[(i*window + j)*in_step + tile] to m rows of m*lanes*
+ * vectors results, row r at out + r*out_row, tiles side by side. Returns whether a result is not finite,
+ * the last vector's lanes outside last_bits not counted. */
+typedef struct gc_winograd_output {
+    const void *in, *init;
+    ptrdiff_t in_step, vectors, out_row;
+    uint32_t last_bits;
+    void *out;
+} gc_winograd_output;
+
+/* turn: channels side by side at each position. to[i*to_step + r] = from[r*from_step + i] for r < rows, and
+ * 0 for rows <= r < lanes; i < n. only_rows: r < rows, and nothing else is touched. */
+typedef struct gc_turn {
+    const void *from;
+    void *to;
+    ptrdiff_t from_step, to_step, rows, n;
+    int only_rows;
+} gc_turn;
+
+typedef struct gc_winograd_kind {
+    int outputs, taps, window; /* along each dimension; window = outputs + taps - 1 */
+} gc_winograd_kind;
+enum { GC_WINOGRAD_43, GC_WINOGRAD_25, GC_WINOGRAD_23, GC_WINOGRAD_KINDS };
+
+#endif
