@@ -3,7 +3,8 @@
  * A unit is one image, one group, one box of output positions of one depth, one block of vectors of output
  * channels. The box's input is packed once per thread for the channel blocks that follow each other, padded
  * and with channels side by side, so that every position reads its window at the same offsets; a 1x1 kernel
- * over channels_last memory reads in place. A tile is two runs of neighbouring positions of a row, each.
+ * over channels_last memory reads in place. A tile is two runs of neighbouring positions of a row, each; or,
+ * where registers are few, some positions wherever they lie: more vectors then share an input.
  */
 #include <math.h>
 #include <stdio.h>
@@ -30,6 +31,7 @@ static const char *refuse(const gc_plan *plan) {
 static void destroy(gc_plan *plan) {
     gc_channel_tiles_state *s = plan->state;
     if (s == NULL) return;
+    free(s->pieces);
     free(s->taps);
     free(s);
     plan->state = NULL;
@@ -71,6 +73,25 @@ static void lay_out(const gc_plan *plan, gc_channel_tiles_state *s) {
     if (s->pitch * p->stride[2] * size % 4096 == 0) s->pitch += plan->kernels->lanes;
     s->columns = gc_max(gc_channel_tiles_reach(p, 2, p->out_size[2]), 1);
     s->row = s->columns * s->pitch;
+    if (s->in_place) return;
+    s->in_column = p->stride[2] * s->pitch * size;
+    s->in_row = p->stride[1] * s->row * size;
+}
+
+/* Cuts a padded row into pieces that are copied, or zero. */
+static gc_status create_pieces(const gc_problem *p, gc_channel_tiles_state *s) {
+    const ptrdiff_t inside = p->in_size[2], before = gc_min(p->pad_before[2], s->columns),
+                    after = gc_max(s->columns - p->pad_before[2] - inside, 0);
+    s->pieces = malloc((size_t)(before + 1 + after) * sizeof *s->pieces);
+    if (s->pieces == NULL) return GC_ERROR_MEMORY;
+    for (ptrdiff_t u = 0, next = -2; u < s->columns;) {
+        const ptrdiff_t source = gc_axis_source(&s->axes[2], u - p->pad_before[2]);
+        if (source != next) s->pieces[s->npieces++].source = source;
+        u += u == p->pad_before[2] && inside ? gc_min(inside, s->columns - u) : 1;
+        s->pieces[s->npieces - 1].end = u;
+        next = source < 0 ? source : -2; /* padding of other modes is copied a column at a time */
+    }
+    return GC_OK;
 }
 
 /* Boxes of whole rows, or of runs: cached, and enough of them to share out. */
@@ -122,25 +143,57 @@ static gc_status create_taps(const gc_problem *p, gc_channel_tiles_state *s) {
 
 /* Cycles of an input channel for two runs of g positions and vb vectors: its arithmetic, or loading inputs and
  * weights and asking for later weights. */
-static double cycles_of(ptrdiff_t g, ptrdiff_t vb) {
+static double run_cycles(ptrdiff_t g, ptrdiff_t vb) {
     const double cycles = (double)gc_max(g * vb, g + vb) * 0.98 + 0.2;
     return cycles > 4 ? cycles : 4;
 }
 
+/* The same for a tile of places. */
+static double place_cycles(ptrdiff_t positions, ptrdiff_t vb) {
+    return (double)gc_max(positions * vb, positions + vb + 1) * 0.5 + 0.1;
+}
+
+/* Of all sums of a block of vb vectors of a group: `terms` products to a result. */
+static double sum_cycles(const gc_kernels *kernels, const gc_channel_tiles_state *s, ptrdiff_t vb,
+                         double terms) {
+    if (!s->places)
+        return (double)(s->out[0] * gc_ceil_div(s->out[1] * s->runs, 2)) *
+               (run_cycles(s->g, vb) * terms + (double)(s->g * vb * 3 + 32));
+    const ptrdiff_t positions = kernels->lane_place_count[vb - 1];
+    return (double)(s->out[0] * gc_ceil_div(s->out[1] * s->out[2], positions)) *
+           (place_cycles(positions, vb) * terms + (double)(positions * (vb + 1) + 16));
+}
+
 /* Rows are cut into equal runs; how well that goes decides how many vectors a tile is wide. */
-static void choose_tile(const gc_kernels *kernels, gc_channel_tiles_state *s) {
+static void choose_tile(const gc_kernels *kernels, gc_channel_tiles_state *s, double terms) {
     double best = INFINITY;
-    for (ptrdiff_t vb = gc_min(s->vectors, GC_MAX_LANE_VB); vb > 0; vb--) {
-        const ptrdiff_t runs =
-            gc_max(gc_ceil_div(s->out[2], kernels->max_lane_positions[vb - 1]), 1);
-        const ptrdiff_t g = gc_max(gc_ceil_div(s->out[2], runs), 1);
-        const double cycles = (double)(runs * gc_ceil_div(s->vectors, vb)) * cycles_of(g, vb);
-        if (cycles >= best) continue;
-        best = cycles;
-        s->vb = vb;
-        s->runs = runs;
-        s->g = g;
-    }
+    for (ptrdiff_t vb = gc_min(s->vectors, GC_MAX_LANE_VB); vb > 0; vb--)
+        for (int places = 0; places < 2; places++) {
+            gc_channel_tiles_state t = *s;
+            t.vb = vb;
+            t.blocks = gc_ceil_div(s->vectors, vb);
+            t.places = places;
+            if (places ? kernels->lane_place_count[vb - 1] == 0 : vb > GC_MAX_LANE_RUN_VB) continue;
+            t.runs = places
+                         ? gc_max(s->out[2], 1)
+                         : gc_max(gc_ceil_div(s->out[2], kernels->max_lane_positions[vb - 1]), 1);
+            t.g = gc_max(gc_ceil_div(s->out[2], t.runs), 1);
+            double cycles = 0;
+            for (ptrdiff_t b = 0; b < t.blocks; b++)
+                cycles += sum_cycles(kernels, &t, gc_channel_tiles_vectors(&t, b), terms);
+            if (cycles >= best) continue;
+            best = cycles;
+            *s = t;
+        }
+}
+
+/* Positions whose results wait for each other, in whole tiles and whole squares of vectors. */
+static ptrdiff_t choose_held(const gc_kernels *kernels, const gc_channel_tiles_state *s) {
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size;
+    const ptrdiff_t runs = held_bytes / (s->g * s->vb * kernels->lanes * size);
+    const ptrdiff_t whole =
+        s->places ? kernels->lane_place_count[s->vb - 1] * kernels->lanes / 2 : 2;
+    return gc_max(runs / whole, 1) * whole;
 }
 
 /* Of packing a group's input. */
@@ -152,11 +205,11 @@ static double pack_cycles(const gc_plan *plan, const gc_channel_tiles_state *s) 
                                  gc_channel_tiles_reach(p, 1, s->rows)),
                  positions = rows * (double)s->columns;
     if (gc_channel_tiles_turns(plan, p->input_strides, p->in_per_group))
-        return positions * 5 +
-               rows * (double)gc_ceil_div(p->in_size[2], plan->kernels->lanes) * channels * 9.5;
+        return rows *
+               (30 + (double)gc_ceil_div(p->in_size[2], plan->kernels->lanes) * channels * 8);
     const int along = plan->storage_size == (ptrdiff_t)plan->kernels->real_size &&
                       p->input_strides[1] == plan->storage_size;
-    return positions * (along ? 2.4 + channels * 1.6 / lanes : 5 + channels * 1.1);
+    return positions * (along ? 1 + channels * 1.6 / lanes : 3 + channels * 1.1);
 }
 
 /* Of taking a group's results to their place. */
@@ -166,7 +219,7 @@ static double finish_cycles(const gc_plan *plan, const gc_channel_tiles_state *s
     const ptrdiff_t positions = s->out[0] * s->out[1] * s->out[2];
     const double channels = (double)p->out_per_group;
     if (gc_channel_tiles_turns(plan, p->output_strides, p->out_per_group))
-        return (double)gc_ceil_div(positions, plan->kernels->lanes) * channels * 7.5;
+        return (double)gc_ceil_div(positions, plan->kernels->lanes) * channels * 7;
     return (double)positions * (24 * (double)s->blocks + channels * 1.3);
 }
 
@@ -174,17 +227,14 @@ static double predict(const gc_plan *plan, const gc_channel_tiles_state *s) {
     const gc_problem *p = &plan->problem;
     const double size = (double)plan->kernels->real_size, lanes = plan->kernels->lanes;
     const double terms = (double)gc_channel_tiles_weights(p);
-    const double pairs = (double)(s->out[0] * gc_ceil_div(s->out[1] * s->runs, 2));
     double sums = 0;
-    for (ptrdiff_t b = 0; b < s->blocks; b++) {
-        const ptrdiff_t vb = gc_channel_tiles_vectors(s, b);
-        sums += (cycles_of(s->g, vb) * terms + (double)(s->g * vb * 3 + 32)) * pairs;
-    }
+    for (ptrdiff_t b = 0; b < s->blocks; b++)
+        sums += sum_cycles(plan->kernels, s, gc_channel_tiles_vectors(s, b), terms);
     /* but for the first block, most weights come while others are at work */
     const double weights = gc_weights_cycles(terms * (double)s->vectors * lanes * size);
     sums = fmax(sums, weights) + weights * fmax(0.3, 1 / (double)s->blocks);
     if (s->boxes > 1) sums *= 1.15; /* they come again for each */
-    const double spill = plan->kernels->registers < 32 ? 1.05 : 1.15;
+    const double spill = s->places ? 1 : plan->kernels->registers < 32 ? 1.05 : 1.15;
     return (double)(p->batch * p->groups) *
            (sums * spill + pack_cycles(plan, s) + finish_cycles(plan, s) + 200) * GC_CYCLE;
 }
@@ -205,14 +255,14 @@ static gc_status create(gc_plan *plan) {
                (!p->has_residual || gc_lanes_in_memory(plan, p->residual_strides, channels));
     s->vectors = gc_ceil_div(p->out_per_group, kernels->lanes);
     lay_out(plan, s);
-    choose_tile(kernels, s);
-    s->blocks = gc_ceil_div(s->vectors, s->vb);
+    choose_tile(kernels, s, (double)gc_channel_tiles_weights(p));
     s->piece = piece_of(plan, s->vb);
-    s->held = gc_max(held_bytes / (s->g * s->vb * kernels->lanes * size) & ~(ptrdiff_t)1, 2);
+    s->held = choose_held(kernels, s);
     s->joined = rows_joined(s, p->output_strides) &&
                 (!p->has_residual || rows_joined(s, p->residual_strides));
     choose_boxes(plan, s);
-    const gc_status status = create_taps(p, s);
+    gc_status status = create_taps(p, s);
+    if (status == GC_OK && !s->in_place) status = create_pieces(p, s);
     if (status != GC_OK) return status;
     plan->units = p->batch * p->groups * s->out[0] * s->boxes * s->blocks;
     if (s->out[0] * s->out[1] * s->out[2] == 0) plan->units = 0;
@@ -227,38 +277,93 @@ static gc_status create(gc_plan *plan) {
     return GC_OK;
 }
 
+/* A vector of output channels, whose weights are prepared `step` bytes apart. */
+typedef struct lanes_of {
+    const char *row; /* the first lane's weights */
+    char *to;
+    ptrdiff_t channels, step; /* lanes that exist */
+} lanes_of;
+
+/* Where in its block a lane has the weights of input channel c: those of kernel position k s->piece * k on. In
+ * vectors of its own. */
+static ptrdiff_t place_of(const gc_channel_tiles_state *s, ptrdiff_t positions, ptrdiff_t c) {
+    return c / s->piece * positions * s->piece + c % s->piece;
+}
+
+/* Weights of an output channel that follow each other as reals: squares of vectors are turned. */
+static void prepare_turned(const gc_plan *plan, const lanes_of *v) {
+    enum { columns = 64 };
+    const gc_channel_tiles_state *s = plan->state;
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, all = gc_channel_tiles_weights(p);
+    const ptrdiff_t bytes = plan->kernels->lanes * size, positions = all / p->in_per_group;
+    _Alignas(64) char turned[columns * 64];
+    ptrdiff_t c = 0, k = 0;
+    char *to = v->to;
+    for (ptrdiff_t i = 0; i < all; i += columns) {
+        const gc_turn t = {
+            .from = v->row + i * size,
+            .from_step = p->weight_strides[0] / size,
+            .rows = v->channels,
+            .n = gc_min(columns, all - i),
+            .to = turned,
+            .to_step = plan->kernels->lanes,
+        };
+        plan->kernels->turn(&t);
+        for (ptrdiff_t j = 0; j < t.n; j++) {
+            memcpy(to, turned + j * bytes, (size_t)bytes);
+            to += s->piece * v->step;
+            if (++k < positions) continue;
+            k = 0;
+            to = v->to + place_of(s, positions, ++c) * v->step;
+        }
+    }
+}
+
+static void prepare_any(const gc_plan *plan, const lanes_of *v) {
+    const gc_channel_tiles_state *s = plan->state;
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t lanes = plan->kernels->lanes, *b = p->weight_strides;
+    const ptrdiff_t bytes = lanes * (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t positions = gc_channel_tiles_weights(p) / p->in_per_group;
+    for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
+        char *to = v->to + place_of(s, positions, c) * v->step;
+        for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
+            for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
+                for (ptrdiff_t w = 0; w < p->kernel[2]; w++, to += s->piece * v->step) {
+                    if (v->channels < lanes) memset(to, 0, (size_t)bytes);
+                    plan->kernels->load(to, v->row + c * b[1] + d * b[2] + h * b[3] + w * b[4],
+                                        b[0], v->channels, p->dtype);
+                }
+    }
+}
+
 /* W[group][block][piece][kernel position][channel of the piece][vector of the block][lane], lanes without a
  * channel zero. Units are vectors. */
 static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
                     ptrdiff_t last) {
     const gc_problem *p = &plan->problem;
     const gc_channel_tiles_state *s = plan->state;
-    const ptrdiff_t lanes = plan->kernels->lanes, *b = p->weight_strides, icg = p->in_per_group;
+    const ptrdiff_t lanes = plan->kernels->lanes;
     const ptrdiff_t bytes = lanes * (ptrdiff_t)plan->kernels->real_size;
-    const ptrdiff_t positions = p->kernel[0] * p->kernel[1] * p->kernel[2];
+    gc_weights weights = {0};
+    gc_weights_create(&weights, plan);
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t g = unit / s->vectors, v = unit % s->vectors;
+        const ptrdiff_t g = unit / s->vectors, i = unit % s->vectors;
         ptrdiff_t block = 0;
-        while (gc_cut(s->vectors, s->blocks, block + 1) <= v) block++;
-        const ptrdiff_t begin = gc_cut(s->vectors, s->blocks, block),
-                        vb = gc_channel_tiles_vectors(s, block);
-        const ptrdiff_t n = gc_min(lanes, p->out_per_group - v * lanes);
-        const char *row = (const char *)weight + (g * p->out_per_group + v * lanes) * b[0];
-        char *block_to = (char *)prepared +
-                         (g * s->vectors + begin) * gc_channel_tiles_weights(p) * bytes +
-                         (v - begin) * bytes;
-        for (ptrdiff_t c = 0; c < icg; c++) {
-            const ptrdiff_t before = c / s->piece * positions * s->piece + c % s->piece;
-            char *to = block_to + before * vb * bytes;
-            for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
-                for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
-                    for (ptrdiff_t w = 0; w < p->kernel[2]; w++, to += s->piece * vb * bytes) {
-                        if (n < lanes) memset(to, 0, (size_t)bytes);
-                        plan->kernels->load(to, row + c * b[1] + d * b[2] + h * b[3] + w * b[4],
-                                            b[0], n, p->dtype);
-                    }
-        }
+        while (gc_cut(s->vectors, s->blocks, block + 1) <= i) block++;
+        const ptrdiff_t begin = gc_cut(s->vectors, s->blocks, block);
+        const lanes_of v = {
+            .row = (const char *)weight + (g * p->out_per_group + i * lanes) * p->weight_strides[0],
+            .to = (char *)prepared +
+                  (g * s->vectors + begin) * gc_channel_tiles_weights(p) * bytes +
+                  (i - begin) * bytes,
+            .channels = gc_min(lanes, p->out_per_group - i * lanes),
+            .step = gc_channel_tiles_vectors(s, block) * bytes,
+        };
+        (weights.in_place ? prepare_turned : prepare_any)(plan, &v);
     }
+    gc_weights_destroy(&weights);
 }
 
 static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
@@ -271,8 +376,10 @@ static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const gc_channel_tiles_state *s = plan->state;
-    snprintf(text, size, "2 x %td positions x %td vectors of %d output channels, %s; %td boxes",
-             s->g, s->vb, plan->kernels->lanes, s->in_place ? "in place" : "packed", s->boxes);
+    const ptrdiff_t positions = s->places ? plan->kernels->lane_place_count[s->vb - 1] : s->g;
+    snprintf(text, size, "%s%td positions x %td vectors of %d output channels, %s; %td boxes",
+             s->places ? "" : "2 x ", positions, s->vb, plan->kernels->lanes,
+             s->in_place ? "in place" : "packed", s->boxes);
 }
 
 const gc_algorithm gc_channel_tiles = {

@@ -11,11 +11,16 @@ typedef struct gc_channel_tiles_state {
     int by_runs;                 /* boxes are some runs, not whole rows */
     gc_axis axes[3];             /* sizes and padding mode only */
     ptrdiff_t out[3];            /* positions, flattened where memory allows */
-    ptrdiff_t in_row, in_column; /* bytes between positions of a depth, in place */
+    ptrdiff_t in_row, in_column; /* bytes between positions of a depth, in place or packed */
     ptrdiff_t pitch, columns, row,
-        slice;                        /* packed: reals of a position, positions of a row, reals */
+        slice; /* packed: reals of a position, positions of a row, reals */
+    struct {
+        ptrdiff_t end, source; /* the column after its last; where its first is read, or -1 */
+    } *pieces;                 /* of a padded row, whose sources follow each other */
+    ptrdiff_t npieces;
     ptrdiff_t *taps, ntaps, channels; /* `channels` weights follow each other at each tap */
     ptrdiff_t piece;                  /* input channels before the next kernel position */
+    int places;                       /* a tile is some positions anywhere; a run is one */
     ptrdiff_t g, runs;                /* positions of a run; runs of a row */
     ptrdiff_t held;                   /* runs whose results wait for each other */
     int joined;                       /* rows follow each other in output and residual */

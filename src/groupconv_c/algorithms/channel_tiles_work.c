@@ -64,23 +64,17 @@ static void pack_columns(const box *b, const char *source, char *to, ptrdiff_t f
 static void pack_row(const box *b, const char *row, char *to) {
     const gc_channel_tiles_state *s = b->s;
     const gc_plan *plan = b->run->plan;
-    const gc_problem *p = &plan->problem;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    for (ptrdiff_t u = 0; u < s->columns;) {
-        const ptrdiff_t source = gc_axis_source(&s->axes[2], u - p->pad_before[2]);
-        ptrdiff_t end = u + 1;
-        if (row == NULL || source < 0) {
-            while (end < s->columns &&
-                   (row == NULL || gc_axis_source(&s->axes[2], end - p->pad_before[2]) < 0))
-                end++;
-            memset(to + u * s->pitch * size, 0, (size_t)((end - u) * s->pitch * size));
-        } else {
-            while (end < s->columns &&
-                   gc_axis_source(&s->axes[2], end - p->pad_before[2]) == source + end - u)
-                end++;
-            pack_columns(b, row + source * p->input_strides[4], to, u, end);
-        }
-        u = end;
+    const ptrdiff_t bytes = s->pitch * (ptrdiff_t)plan->kernels->real_size;
+    if (row == NULL) {
+        memset(to, 0, (size_t)(s->columns * bytes));
+        return;
+    }
+    for (ptrdiff_t i = 0, u = 0; i < s->npieces; u = s->pieces[i++].end) {
+        const ptrdiff_t source = s->pieces[i].source, end = s->pieces[i].end;
+        if (source < 0)
+            memset(to + u * bytes, 0, (size_t)((end - u) * bytes));
+        else
+            pack_columns(b, row + source * plan->problem.input_strides[4], to, u, end);
     }
 }
 
@@ -118,12 +112,13 @@ static const char *input_of(const box *b, ptrdiff_t row, ptrdiff_t column) {
     const gc_problem *p = &b->run->plan->problem;
     const gc_channel_tiles_state *s = b->s;
     const ptrdiff_t *i = p->input_strides;
+    const char *from = b->packed;
     if (s->in_place)
-        return (const char *)b->run->arrays->input + b->n * i[0] + b->g * p->in_per_group * i[1] +
-               b->depth * p->stride[0] * i[2] + row * s->in_row + column * s->in_column;
-    const ptrdiff_t at =
-        (row - first_row(b)) * p->stride[1] * s->row + column * p->stride[2] * s->pitch;
-    return b->packed + at * (ptrdiff_t)b->run->plan->kernels->real_size;
+        from = (const char *)b->run->arrays->input + b->n * i[0] + b->g * p->in_per_group * i[1] +
+               b->depth * p->stride[0] * i[2];
+    else
+        row -= first_row(b);
+    return from + row * s->in_row + column * s->in_column;
 }
 
 /* A block of output channels of a box. Unless the microkernel stores results in their place, they wait in the
@@ -243,6 +238,37 @@ static void sum_runs(const block *o, gc_lane_tile *a, ptrdiff_t vb, ptrdiff_t fi
     }
 }
 
+/* The same, some positions at a time wherever their inputs are. */
+static void sum_places(const block *o, gc_lane_tile *a, ptrdiff_t vb, ptrdiff_t first,
+                       ptrdiff_t last) {
+    const box *b = o->box;
+    const gc_channel_tiles_state *s = b->s;
+    const gc_kernels *kernels = b->run->plan->kernels;
+    const ptrdiff_t most = kernels->lane_place_count[vb - 1];
+    const int residual = b->run->plan->problem.has_residual && (s->plain || o->turned);
+    const ptrdiff_t to_next_row = s->in_row - s->out[2] * s->in_column;
+    for (ptrdiff_t i = first, count; i < last; i += count) {
+        stretch at = {i / s->out[2], i % s->out[2], 1};
+        count = gc_min(most, last - i);
+        if (s->plain && !s->joined) count = gc_min(count, s->out[2] - at.first);
+        a->run[0].first = 0;
+        a->run[0].count = (int)count;
+        a->run[0].out = s->plain ? output_of(o, &at) : b->tile + (i - first) * o->step;
+        if (residual)
+            a->run[0].residual =
+                s->plain ? residual_of(o, &at) : b->residual + (i - first) * o->step;
+        const char *in = input_of(b, at.row, at.first);
+        for (ptrdiff_t j = 0, left = s->out[2] - at.first; j < most; j++) {
+            a->place[j] = j < count ? in : a->place[0]; /* what is not stored reads anything */
+            in += s->in_column;
+            if (--left > 0) continue;
+            in += to_next_row;
+            left = s->out[2];
+        }
+        kernels->lane_places[vb - 1](a);
+    }
+}
+
 static void run_block(const box *b, ptrdiff_t index) {
     const gc_channel_tiles_state *s = b->s;
     const gc_run *run = b->run;
@@ -260,7 +286,7 @@ static void run_block(const box *b, ptrdiff_t index) {
     o.turned = !s->plain && gc_channel_tiles_turns(plan, p->output_strides, o.channels) &&
                (!p->has_residual || gc_channel_tiles_turns(plan, p->residual_strides, o.channels));
     gc_lane_tile a = {
-        .step = s->in_place ? s->in_column / size : p->stride[2] * s->pitch,
+        .step = s->in_column / size,
         .out_step = s->plain ? p->output_strides[4] / size : vb * lanes,
         .residual_step = s->plain ? p->residual_strides[4] / size : vb * lanes,
         .taps = s->taps,
@@ -277,7 +303,7 @@ static void run_block(const box *b, ptrdiff_t index) {
     for (ptrdiff_t i = b->first; i < b->last; i += s->held) {
         const ptrdiff_t end = gc_min(i + s->held, b->last);
         if (o.turned && p->has_residual) move(&o, i, end, b->residual, turn_residual);
-        sum_runs(&o, &a, vb, i, end);
+        (s->places ? sum_places : sum_runs)(&o, &a, vb, i, end);
         if (!s->plain) move(&o, i, end, b->tile, o.turned ? turn_results : finish_results);
     }
 }

@@ -47,11 +47,18 @@ typedef struct gc_lane_run {
 
 typedef void gc_lane_run_fn(const gc_lane_run *);
 
-enum { GC_MAX_LANE_POSITIONS = 8, GC_MAX_LANE_VB = 2 };
+enum {
+    GC_MAX_LANE_POSITIONS = 8,
+    GC_MAX_LANE_RUN_VB = 2, /* vectors of a tile of runs */
+    GC_MAX_LANE_PLACES = 8,
+    GC_MAX_LANE_VB = 3, /* of a tile of places */
+};
 
 /* lane_tile[G-1][VB-1][RUNS-1]: RUNS runs of G positions x VB vectors of output channels of one group.
  *   out[i*out_step + k] = activation(init[k] + residual[(i - first)*residual_step + k] + sum over taps t,
  *       channels c of weight[(t*channels + c)*VB*lanes + k] * in[taps[t] + c + i*step])
+ * lane_places[VB-1]: one run of P = lane_place_count[VB-1] positions (0: not for these registers), wherever
+ * they are read: place[i] for in + i*step.
  * Of each run the positions first .. first + count - 1 are stored, the first of them at out. Of the
  * last vector the first `last` lanes are stored. */
 typedef struct gc_lane_tile {
@@ -60,6 +67,7 @@ typedef struct gc_lane_tile {
         void *out;
         int first, count;
     } run[2];
+    const void *place[GC_MAX_LANE_PLACES];
     ptrdiff_t step, out_step, residual_step;
     const ptrdiff_t *taps;
     ptrdiff_t ntaps, channels;

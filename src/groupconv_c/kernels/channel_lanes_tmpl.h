@@ -188,20 +188,74 @@ GC_INLINE void OP(lane_tile_store)(const gc_lane_tile *a, const V *results, int 
     }
 }
 
-GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB,
-                                  const gc_lane_tile *a) {
-    V acc[2][GC_MAX_LANE_POSITIONS][GC_MAX_LANE_VB], init[GC_MAX_LANE_VB];
+GC_INLINE void OP(lane_tile_start)(const gc_lane_tile *a, V *acc, const int POSITIONS,
+                                   const int VB) {
+    V init[GC_MAX_LANE_VB];
     const M last = OP(mask)(gc_window_bits(0, a->last, LANES));
-    GC_UNROLL(2)
+    GC_UNROLL(3)
     for (int v = 0; v < VB; v++) {
         const real *from = (const real *)a->init + v * LANES;
         init[v] = v == VB - 1 ? OP(load_mask)(from, last) : OP(load)(from);
     }
-    GC_UNROLL(2)
-    for (int r = 0; r < RUNS; r++) GC_UNROLL(8)
-    for (int i = 0; i < G; i++) GC_UNROLL(2)
-    for (int v = 0; v < VB; v++) acc[r][i][v] = init[v];
+    GC_UNROLL(16)
+    for (int i = 0; i < POSITIONS; i++) GC_UNROLL(3)
+    for (int v = 0; v < VB; v++) acc[i * VB + v] = init[v];
+}
 
+/* All G positions of a run in whole vectors, clamped. */
+GC_INLINE void OP(lane_tile_store_whole)(const gc_lane_tile *a, const V *results, int r, int vb,
+                                         const int G) {
+    const V high = OP(set1)((real)a->epilogue.high), low = OP(set1)((real)a->epilogue.low);
+    real *out = a->run[r].out;
+    const real *residual = a->run[r].residual;
+    GC_UNROLL(8)
+    for (int i = 0; i < G; i++) {
+        GC_UNROLL(3)
+        for (int v = 0; v < vb; v++) {
+            V y = results[i * vb + v];
+            if (residual) y += OP(load)(residual + v * LANES);
+            OP(store)(out + v * LANES, OP(min)(high, OP(max)(low, y)));
+        }
+        out += a->out_step;
+        if (residual) residual += a->residual_step;
+    }
+}
+
+GC_INLINE void OP(lane_tile_end)(const gc_lane_tile *a, const V *acc, const int RUNS, const int G,
+                                 const int VB) {
+    int whole = a->epilogue.clamp && a->last == LANES;
+    for (int r = 0; r < RUNS; r++) whole = whole && a->run[r].count == G;
+    if (whole) {
+        GC_UNROLL(2)
+        for (int r = 0; r < RUNS; r++) OP(lane_tile_store_whole)(a, acc + r * G * VB, r, VB, G);
+        return;
+    }
+    V results[2][GC_MAX_LANE_POSITIONS * GC_MAX_LANE_VB];
+    GC_UNROLL(2)
+    for (int r = 0; r < RUNS; r++) GC_UNROLL(24)
+    for (int i = 0; i < G * VB; i++) results[r][i] = acc[r * G * VB + i];
+    for (int r = 0; r < RUNS; r++) {
+        if (a->epilogue.clamp)
+            OP(lane_tile_store)(a, results[r], r, VB, 1, G);
+        else
+            OP(lane_tile_store)(a, results[r], r, VB, 0, G);
+    }
+}
+
+/* An input channel's weights; what will be needed later is asked for, a cache line at a time. */
+GC_INLINE void OP(lane_tile_weights)(const real *w, V *weight, const int VB) {
+    GC_UNROLL(3)
+    for (int v = 0; v < VB; v++) {
+        weight[v] = OP(load)(w + v * LANES);
+        if (v * LANES * sizeof(real) % 64 == 0)
+            __builtin_prefetch((const char *)(w + v * LANES) + OP(lane_tile_ahead));
+    }
+}
+
+GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB,
+                                  const gc_lane_tile *a) {
+    V acc[2 * GC_MAX_LANE_POSITIONS * GC_MAX_LANE_RUN_VB];
+    OP(lane_tile_start)(a, acc, RUNS * G, VB);
     const ptrdiff_t step = a->step, *const end = a->taps + a->ntaps;
     const real *w = a->weight;
     for (const ptrdiff_t *tap = a->taps; tap < end; tap++) {
@@ -209,34 +263,47 @@ GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB,
         const real *x1 = (const real *)a->run[RUNS - 1].in + *tap;
         for (ptrdiff_t c = a->channels; c > 0; c--, x0++, x1++, w += VB * LANES) {
             V weight[GC_MAX_LANE_VB];
-            GC_UNROLL(2)
-            for (int v = 0; v < VB; v++) {
-                weight[v] = OP(load)(w + v * LANES);
-                __builtin_prefetch((const char *)(w + v * LANES) + OP(lane_tile_ahead));
-            }
+            OP(lane_tile_weights)(w, weight, VB);
             GC_UNROLL(2)
             for (int r = 0; r < RUNS; r++) {
                 GC_UNROLL(8)
                 for (int i = 0; i < G; i++) {
                     const V x = OP(set1)((r ? x1 : x0)[i * step]);
                     GC_UNROLL(2)
-                    for (int v = 0; v < VB; v++) acc[r][i][v] = OP(fma)(x, weight[v], acc[r][i][v]);
+                    for (int v = 0; v < VB; v++) {
+                        V *sum = &acc[(r * G + i) * VB + v];
+                        *sum = OP(fma)(x, weight[v], *sum);
+                    }
                 }
             }
         }
     }
+    OP(lane_tile_end)(a, acc, RUNS, G, VB);
+}
 
-    V results[2][GC_MAX_LANE_POSITIONS * GC_MAX_LANE_VB];
-    GC_UNROLL(2)
-    for (int r = 0; r < RUNS; r++) GC_UNROLL(8)
-    for (int i = 0; i < G; i++) GC_UNROLL(2)
-    for (int v = 0; v < VB; v++) results[r][i * VB + v] = acc[r][i][v];
-    for (int r = 0; r < RUNS; r++) {
-        if (a->epilogue.clamp)
-            OP(lane_tile_store)(a, results[r], r, VB, 1, G);
-        else
-            OP(lane_tile_store)(a, results[r], r, VB, 0, G);
+GC_INLINE void OP(lane_places_body)(const int P, const int VB, const gc_lane_tile *a) {
+    V acc[GC_MAX_LANE_PLACES * GC_MAX_LANE_VB];
+    OP(lane_tile_start)(a, acc, P, VB);
+    const char *in[GC_MAX_LANE_PLACES];
+    GC_UNROLL(8)
+    for (int i = 0; i < P; i++) in[i] = a->place[i];
+    const ptrdiff_t size = sizeof(real), *const end = a->taps + a->ntaps;
+    const real *w = a->weight;
+    for (const ptrdiff_t *tap = a->taps; tap < end; tap++) {
+        const ptrdiff_t last = (*tap + a->channels) * size;
+        for (ptrdiff_t at = *tap * size; at < last; at += size, w += VB * LANES) {
+            V weight[GC_MAX_LANE_VB];
+            OP(lane_tile_weights)(w, weight, VB);
+            GC_UNROLL(8)
+            for (int i = 0; i < P; i++) {
+                const V x = OP(set1)(*(const real *)(in[i] + at));
+                GC_UNROLL(3)
+                for (int v = 0; v < VB; v++)
+                    acc[i * VB + v] = OP(fma)(x, weight[v], acc[i * VB + v]);
+            }
+        }
     }
+    OP(lane_tile_end)(a, acc, 1, P, VB);
 }
 
 /* The most positions of each of two runs whose accumulators, weights and one input fit the registers. */
@@ -262,3 +329,13 @@ LANE_TILE_ROW(8)
         {OP(lane_tile_##G##11), OP(lane_tile_##G##12)}, \
         {OP(lane_tile_##G##21), OP(lane_tile_##G##22)}, \
     }
+
+/* Positions that fill 12 accumulators, at addresses of their own: general registers do not suffice for more. */
+#define LANE_PLACES(VB) (vector_registers >= 32 ? 0 : (VB) == 1 ? 8 : 12 / (VB))
+#define LANE_PLACES_KERNEL(VB)                                             \
+    GC_NOINLINE void GC_CAT(OP(lane_places_), VB)(const gc_lane_tile *a) { \
+        if (LANE_PLACES(VB)) OP(lane_places_body)(LANE_PLACES(VB), VB, a); \
+    }
+LANE_PLACES_KERNEL(1)
+LANE_PLACES_KERNEL(2)
+LANE_PLACES_KERNEL(3)

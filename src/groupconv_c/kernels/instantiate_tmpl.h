@@ -68,6 +68,8 @@ static const gc_kernels OP(table) = {
     .lane_tile = {LANE_TILE_ENTRIES(1), LANE_TILE_ENTRIES(2), LANE_TILE_ENTRIES(3),
                   LANE_TILE_ENTRIES(4), LANE_TILE_ENTRIES(5), LANE_TILE_ENTRIES(6),
                   LANE_TILE_ENTRIES(7), LANE_TILE_ENTRIES(8)},
+    .lane_place_count = {LANE_PLACES(1), LANE_PLACES(2), LANE_PLACES(3)},
+    .lane_places = {OP(lane_places_1), OP(lane_places_2), OP(lane_places_3)},
 };
 
 const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) = &OP(table);
@@ -101,6 +103,8 @@ const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) =
 #undef LANE_TILE
 #undef LANE_TILE_ROW
 #undef LANE_TILE_ENTRIES
+#undef LANE_PLACES
+#undef LANE_PLACES_KERNEL
 #undef OP
 #undef V
 #undef M
