@@ -4,10 +4,12 @@ Everything else about the package is in pyproject.toml. Environment variables:
 
 GROUPCONV_REQUIRE_OPENMP=1   a compiler without OpenMP is an error instead of a warning
 GROUPCONV_WERROR=1           warnings of the C compiler are errors
+CFLAGS                       flags of the C compiler that come after ours: -O0 builds in a minute
 """
 
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -75,13 +77,14 @@ class Build(build_ext):
     def build_extensions(self):
         openmp = openmp_flags(self.compiler.compiler_so)
         strict = ["-Werror"] if os.environ.get("GROUPCONV_WERROR") == "1" else []
+        user = shlex.split(os.environ.get("CFLAGS", ""))
         ours = {os.path.abspath(path) for path in core_files("*.c")}
         compile_one = self.compiler._compile
 
         def compile_with_flags(obj, source, ext, arguments, extra, options):
             # what Cython writes is not held to our warnings
             held = [*WARNINGS, *strict] if os.path.abspath(source) in ours else []
-            flags = [*FLAGS, *openmp, *held, *extra]
+            flags = [*FLAGS, *openmp, *held, *extra, *user]
             compile_one(obj, source, ext, arguments, flags, options)
 
         def compile_together(sources, debug=0, **options):
