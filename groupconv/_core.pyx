@@ -105,12 +105,14 @@ cdef void _copy(ptrdiff_t *to, object sizes):
 
 
 cdef class PreparedWeight:
-    """Weights in the form one algorithm reads; owns its memory."""
+    """Weights in the form one algorithm reads, in memory of its own, and those they were made from."""
     cdef void *data
     cdef readonly size_t nbytes
+    cdef readonly cnp.ndarray source
 
-    def __cinit__(self, size_t nbytes):
+    def __cinit__(self, size_t nbytes, cnp.ndarray source not None):
         self.nbytes = nbytes
+        self.source = source
         self.data = NULL
         if nbytes:
             self.data = gc_aligned_alloc(nbytes)
@@ -291,7 +293,7 @@ cdef class Plan:
         cdef gc_status status
         if size == 0:
             return None
-        prepared = PreparedWeight(size)
+        prepared = PreparedWeight(size, weight)
         with nogil:
             status = gc_plan_prepare(self.plan, cnp.PyArray_DATA(weight), prepared.data, threads)
         if status != GC_OK:
@@ -304,7 +306,7 @@ cdef class Plan:
         cdef gc_arrays arrays
         cdef gc_status status
         if type(weight) is PreparedWeight:
-            arrays.weight = NULL
+            arrays.weight = cnp.PyArray_DATA((<PreparedWeight>weight).source)
             arrays.prepared = (<PreparedWeight>weight).data
         else:
             arrays.weight = cnp.PyArray_DATA(<cnp.ndarray?>weight)

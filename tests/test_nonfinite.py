@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers import (
+    FLOATS,
+    HALVES,
     TRANSFORM_UNITS,
     Case,
     algorithms,
+    assert_same_bits,
     assert_within,
     function,
     gradient,
@@ -120,6 +123,70 @@ def test_in_the_input_of_a_transposed_convolution(case: Case, special: str) -> N
         for name in algorithms(conv_transpose, spoiled, w, b, **arguments):
             got = conv_transpose(spoiled, w, b, **arguments, algorithm=name)
             assert_within(got, want, bound, TRANSFORM_UNITS if has_own_bound(name) else 64)
+
+
+WIDE = [  # depthwise and dense algorithms of their own
+    Case((7, 20), (5, 5), 6, batch=2, padding=2),
+    Case((2, 40), (3, 3), 6, batch=1, stride=2, padding=1),
+    Case((40,), (4,), 12, batch=1, stride=2, padding=1),
+    Case((60,), (9,), 12, batch=1, padding=4),
+    Case((12, 12), (3, 3), 1, 16, 16, batch=1, padding=1),
+    Case((12, 12), (5, 5), 1, 16, 16, batch=1, padding=2),
+    Case((300,), (40,), 1, 3, 4, batch=1, padding=20),
+]
+
+
+@each_special
+@pytest.mark.parametrize("case", TRANSPOSED + WIDE, ids=str)
+def test_in_the_weight_of_a_transposed_convolution(case: Case, special: str) -> None:
+    """Nothing lies beside the input: a kernel position that reaches beyond has no product there."""
+    x, w, b = case.transposed_arrays()
+    arguments = case.transposed_arguments
+    conv_transpose = function("conv_transpose", case.ndim)
+    layer = getattr(gc, f"ConvTranspose{case.ndim}d")
+    for spoiled in with_specials(w, special):
+        want = reference.conv_transpose(x, spoiled, b, **arguments)
+        bound = reference.error_bound(reference.conv_transpose, x, spoiled, b, **arguments)
+        for name in algorithms(conv_transpose, x, spoiled, b, **arguments):
+            got = conv_transpose(x, spoiled, b, **arguments, algorithm=name)
+            assert_within(got, want, bound, TRANSFORM_UNITS if has_own_bound(name) else 64)
+            prepared = layer.from_weight(spoiled, b, **arguments, algorithm=name)
+            assert_same_bits(prepared(x), got)
+
+
+@pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("dtype", [*FLOATS, *HALVES], ids=str)
+def test_in_every_form_of_a_transposed_weight(dtype: np.dtype, special: float) -> None:
+    """Types, memory orders, threads; residuals and activations of outputs computed again."""
+    case = Case((5, 6), (4, 4), 2, 40, 33, batch=2, stride=2, padding=1)
+    x, w, b = case.transposed_arrays(dtype)
+    arguments = {**case.transposed_arguments, "activation": ("leaky_relu", 0.2)}
+    arguments["residual"] = case.draw("residual", (2, 66, 10, 12), dtype)
+    for threads, place_ in enumerate(((0, 0, 0, 0), (3, 2, 0, 3), (70, 32, 3, 1), (0, 3, 0, 3))):
+        spoiled = w.copy()
+        spoiled[place_] = special
+        with np.errstate(invalid="ignore"):
+            want = reference.conv_transpose(x, spoiled, b, **arguments)
+            bound = reference.error_bound(reference.conv_transpose, x, spoiled, b, **arguments)
+        for layout in ("contiguous", "channels_last", "flipped_slice"):
+            with gc.num_threads(threads + 1):
+                got = gc.conv_transpose2d(x, place(spoiled, layout), b, **arguments)
+            assert_within(got, want, bound, 64)
+        assert not np.isfinite(want).all()
+        assert np.isfinite(want[:, place_[0] // 40 * 33 + place_[1]]).any()
+
+
+@each_special
+@each_case
+def test_in_the_weight_of_an_input_gradient(case: Case, special: str) -> None:
+    x, w, _ = case.arrays()
+    g = case.draw("gradient", (1, case.out_channels, *case.out_size))
+    by_input = gradient("conv", case.ndim, "input")
+    for spoiled in with_specials(w, special):
+        operands = (x.shape, spoiled, g)
+        want = reference.conv_input(*operands, **case.arguments)
+        bound = reference.error_bound(reference.conv_input, *operands, **case.arguments)
+        assert_within(by_input(*operands, **case.arguments), want, bound, TRANSFORM_UNITS)
 
 
 @each_special

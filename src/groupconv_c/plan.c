@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "algorithms/algorithms.h"
 #include "plan.h"
 
 enum { alignment = 64 };
@@ -105,6 +106,7 @@ gc_status gc_plan_create(const gc_problem *problem, const char *algorithm, gc_pl
         plan->storage_size = gc_storage_size(problem->dtype);
         status = choose_named(plan, algorithm);
     }
+    plan->mends_border = problem->op == GC_CONV_TRANSPOSE && plan->algorithm != &gc_reference;
     if (status != GC_OK) {
         free(plan);
         return status;
@@ -125,7 +127,16 @@ double gc_plan_macs(const gc_plan *plan) { return gc_problem_macs(&plan->problem
 double gc_plan_predicted_seconds(const gc_plan *plan) {
     return plan->seconds + (plan->problem.weights_ahead ? 0 : plan->prepare_seconds);
 }
-size_t gc_plan_prepared_size(const gc_plan *plan) { return plan->prepared_size; }
+/* Behind prepared weights: whether they are finite, where that matters. */
+static int *finite_of(const gc_plan *plan, const void *prepared) {
+    return (int *)((char *)prepared + gc_round_up(plan->prepared_size, alignment));
+}
+
+size_t gc_plan_prepared_size(const gc_plan *plan) {
+    if (plan->prepared_size == 0 || !plan->mends_border) return plan->prepared_size;
+    return gc_round_up(plan->prepared_size, alignment) + alignment;
+}
+
 size_t gc_plan_prepared_key(const gc_plan *plan) { return plan->prepared_key; }
 
 int gc_plan_threads(const gc_plan *plan, int offered) {
@@ -140,7 +151,7 @@ static size_t bias_size(const gc_plan *plan) {
 
 /* Bytes of weights that a call without prepared ones prepares before its work. */
 static size_t prepared_by_call(const gc_plan *plan) {
-    return plan->prepares_in_work ? 0 : gc_round_up(plan->prepared_size, alignment);
+    return plan->prepares_in_work ? 0 : gc_round_up(gc_plan_prepared_size(plan), alignment);
 }
 
 size_t gc_plan_workspace_size(const gc_plan *plan, int threads) {
@@ -231,7 +242,10 @@ static void prepare_range(void *context, int thread, ptrdiff_t first, ptrdiff_t 
 
 gc_status gc_plan_prepare(const gc_plan *plan, const void *weight, void *prepared, int threads) {
     preparation p = {plan, weight, prepared};
-    if (plan->prepared_size) gc_parallel(threads, plan->prepare_units, prepare_range, &p);
+    if (plan->prepared_size == 0) return GC_OK;
+    gc_parallel(threads, plan->prepare_units, prepare_range, &p);
+    if (plan->mends_border)
+        *finite_of(plan, prepared) = gc_border_weights_finite(plan, weight, threads);
     return GC_OK;
 }
 
@@ -245,6 +259,11 @@ static void combine_range(void *context, int thread, ptrdiff_t first, ptrdiff_t 
     const gc_run *run = context;
     const size_t each = gc_round_up(run->plan->scratch_size, alignment);
     run->plan->algorithm->combine(run, run->scratch + each * (size_t)thread, first, last);
+}
+
+static int weights_finite(const gc_run *run, int threads) {
+    if (run->weights && run->plan->prepared_size) return *finite_of(run->plan, run->weights);
+    return gc_border_weights_finite(run->plan, run->arrays->weight, threads);
 }
 
 gc_status gc_plan_run(const gc_plan *plan, const gc_arrays *arrays, void *workspace, int threads) {
@@ -274,8 +293,18 @@ gc_status gc_plan_run(const gc_plan *plan, const gc_arrays *arrays, void *worksp
     next += prepared_by_call(plan);
     run.shared = next;
     run.scratch = next + gc_round_up(plan->shared_size, alignment);
-    gc_parallel(threads, plan->units, work_range, &run);
-    if (plan->combine_units) gc_parallel(threads, plan->combine_units, combine_range, &run);
+    const int mend = plan->mends_border && !weights_finite(&run, threads);
+    gc_status status = GC_OK;
+    if (mend && arrays->weight == NULL) {
+        gc_set_error(
+            "gc_arrays.weight must be given beside prepared weights: some of this transposed "
+            "convolution's are not finite");
+        status = GC_ERROR_PROBLEM;
+    } else {
+        gc_parallel(threads, plan->units, work_range, &run);
+        if (plan->combine_units) gc_parallel(threads, plan->combine_units, combine_range, &run);
+        if (mend) gc_border_mend(&run, threads);
+    }
     if (workspace == NULL) free(memory);
-    return GC_OK;
+    return status;
 }

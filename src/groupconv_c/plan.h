@@ -48,6 +48,7 @@ struct gc_plan {
     ptrdiff_t units, combine_units, prepare_units;
     size_t prepared_size, shared_size, scratch_size;
     size_t prepared_key;
+    int mends_border;       /* weights that are not finite ask for border.c */
     int prepares_in_work;   /* work reads arrays->weight where nothing is prepared */
     double seconds;         /* predicted, one thread */
     double prepare_seconds; /* predicted, of preparing the weights */
@@ -78,6 +79,13 @@ int gc_residual_is_rows(const gc_plan *plan);
 gc_status gc_kernels_for(gc_dtype dtype, const gc_kernels **kernels);
 /* The kernels of half as many lanes that give the same bits, or NULL: short rows would leave the others idle. */
 const gc_kernels *gc_half_kernels(const gc_kernels *kernels);
+
+/* border.c: whether a transposed convolution's weights are finite; if not, what must follow its work. */
+int gc_border_weights_finite(const gc_plan *plan, const void *weight, int threads);
+void gc_border_mend(gc_run *run, int threads);
+
+/* algorithms/reference.c: computes one output of one image and channel again if it is NaN. */
+void gc_reference_mend(const gc_run *run, ptrdiff_t n, ptrdiff_t k, const ptrdiff_t o[3]);
 
 /* error.c */
 void gc_set_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

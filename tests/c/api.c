@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "api.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -136,8 +137,37 @@ static void check_all_empty(void) {
     }
 }
 
+/* --- weights that are not finite -------------------------------------------------------------- */
+
+/* A transposed convolution then needs them beside the prepared ones. */
+static void check_weights_not_finite(void) {
+    const gc_problem p = valid_problem(GC_CONV_TRANSPOSE);
+    trial t = trial_create(&p, 1);
+    const ptrdiff_t sizes[] = {p.groups * p.in_per_group, p.out_per_group, 3, 3};
+    array weight = array_create(p.dtype, 4, sizes, ROWS, 1);
+    for (ptrdiff_t i = 0; i < array_count(&weight); i++)
+        memcpy(array_at(&weight, i), &(float){i ? 1 : INFINITY}, sizeof(float));
+    gc_plan *plan = NULL;
+    snprintf(subject, sizeof subject, "a transposed convolution with an infinite weight");
+    CHECK(gc_plan_create(&t.problem, "direct", &plan) == GC_OK, "%s", gc_last_error());
+    array prepared = buffer_create(gc_plan_prepared_size(plan)), output = trial_output(&t, 1);
+    gc_plan_prepare(plan, weight.first, prepared.first, 1);
+    gc_arrays arrays = trial_arrays(&t, &output, prepared.first);
+    CHECK(gc_plan_run(plan, &arrays, NULL, 1) == GC_ERROR_PROBLEM, "no error without weights");
+    CHECK(strstr(gc_last_error(), "gc_arrays.weight"), "%s", gc_last_error());
+    CHECK(array_gaps_untouched(&output), "wrote in spite of the error");
+    arrays.weight = weight.first;
+    CHECK(gc_plan_run(plan, &arrays, NULL, 1) == GC_OK, "%s", gc_last_error());
+    array_destroy(&output);
+    array_destroy(&prepared);
+    array_destroy(&weight);
+    gc_plan_destroy(plan);
+    trial_destroy(&t);
+}
+
 void check_api(void) {
     check_errors();
+    check_weights_not_finite();
     check_error_per_thread();
     check_all_empty();
 }

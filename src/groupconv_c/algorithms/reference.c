@@ -164,30 +164,39 @@ static double sum_of_taps(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t
             if (found < 0) continue;
             const double value = found ? get(x + dot(i, p->input_strides), p->dtype) : 0;
             sum += value * get(w + dot(r, p->weight_strides), p->dtype);
+            if (isnan(sum)) return sum;
         } while (next(r, p->kernel));
     }
     return sum;
 }
 
+static char *output_of(const gc_run *run, ptrdiff_t n, ptrdiff_t k, const ptrdiff_t o[3]) {
+    const ptrdiff_t *strides = run->plan->problem.output_strides;
+    return (char *)run->arrays->output + n * strides[0] + k * strides[1] + dot(o, strides);
+}
+
+static void compute(const gc_run *run, ptrdiff_t n, ptrdiff_t k, const ptrdiff_t o[3]) {
+    const gc_problem *p = &run->plan->problem;
+    const ptrdiff_t *r = p->residual_strides;
+    double value = gc_read_real(run->bias, k, (ptrdiff_t)run->plan->kernels->real_size) +
+                   sum_of_taps(run, n, k / p->out_per_group, k % p->out_per_group, o);
+    if (p->has_residual)
+        value +=
+            get((const char *)run->arrays->residual + n * r[0] + k * r[1] + dot(o, r), p->dtype);
+    put(output_of(run, n, k, o), activate(value, p->activation, p->activation_parameter), p->dtype);
+}
+
 static void convolve(const gc_run *run, ptrdiff_t unit) {
     const gc_problem *p = &run->plan->problem;
     const ptrdiff_t channels = p->groups * p->out_per_group;
-    const ptrdiff_t n = unit / channels, k = unit % channels, g = k / p->out_per_group;
-    const char *bias = run->bias;
-    const double b =
-        run->plan->kernels->real_size == 8 ? ((const double *)bias)[k] : ((const float *)bias)[k];
-    char *out = (char *)run->arrays->output + n * p->output_strides[0] + k * p->output_strides[1];
-    const char *residual = p->has_residual
-                               ? (const char *)run->arrays->residual + n * p->residual_strides[0] +
-                                     k * p->residual_strides[1]
-                               : NULL;
     ptrdiff_t o[3] = {0, 0, 0};
     do {
-        double value = b + sum_of_taps(run, n, g, k % p->out_per_group, o);
-        if (residual) value += get(residual + dot(o, p->residual_strides), p->dtype);
-        put(out + dot(o, p->output_strides),
-            activate(value, p->activation, p->activation_parameter), p->dtype);
+        compute(run, unit / channels, unit % channels, o);
     } while (next(o, p->out_size));
+}
+
+void gc_reference_mend(const gc_run *run, ptrdiff_t n, ptrdiff_t k, const ptrdiff_t o[3]) {
+    if (isnan(get(output_of(run, n, k, o), run->plan->problem.dtype))) compute(run, n, k, o);
 }
 
 static void weight_gradient(const gc_run *run, ptrdiff_t unit) {
