@@ -10,9 +10,10 @@ from groupconv._problem import Problem
 _Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 class PreparedWeight:
-    """A weight in the form that one or more plans read; owns its memory."""
+    """A weight in the form that one or more plans read, and the array it was made from."""
 
     nbytes: int
+    source: _Array
 
 class Plan:
     """How one problem is computed: algorithm, instruction set, tiling. Immutable and shareable."""

@@ -105,7 +105,7 @@ cdef void _copy(ptrdiff_t *to, object sizes):
 
 
 cdef class PreparedWeight:
-    """Weights in the form one algorithm reads, in memory of its own, and those they were made from."""
+    """Weights in the form one algorithm reads, in their own memory; `source`: made from these."""
     cdef void *data
     cdef readonly size_t nbytes
     cdef readonly cnp.ndarray source
