@@ -76,8 +76,8 @@ typedef struct gc_problem {
 
 typedef struct gc_arrays {
     const void *input;
-    const void *
-        weight; /* may be NULL when `prepared` is given, if a transposed convolution's are finite */
+    /* May be NULL when `prepared` is given; those of a transposed convolution only if they are finite. */
+    const void *weight;
     const void *prepared; /* what gc_plan_prepare wrote, or NULL */
     const void *bias;     /* groups * out_per_group contiguous elements, or NULL for zeros */
     const void *residual; /* added before the activation; NULL unless problem.has_residual */

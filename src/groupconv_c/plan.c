@@ -127,6 +127,7 @@ double gc_plan_macs(const gc_plan *plan) { return gc_problem_macs(&plan->problem
 double gc_plan_predicted_seconds(const gc_plan *plan) {
     return plan->seconds + (plan->problem.weights_ahead ? 0 : plan->prepare_seconds);
 }
+
 /* Behind prepared weights: whether they are finite, where that matters. */
 static int *finite_of(const gc_plan *plan, const void *prepared) {
     return (int *)((char *)prepared + gc_round_up(plan->prepared_size, alignment));

@@ -284,8 +284,7 @@ typedef struct lanes_of {
     ptrdiff_t channels, step; /* lanes that exist */
 } lanes_of;
 
-/* Where in its block a lane has the weights of input channel c: those of kernel position k s->piece * k on. In
- * vectors of its own. */
+/* Weights of a lane before those of input channel c; of these, the next kernel position's are s->piece further. */
 static ptrdiff_t place_of(const gc_channel_tiles_state *s, ptrdiff_t positions, ptrdiff_t c) {
     return c / s->piece * positions * s->piece + c % s->piece;
 }
