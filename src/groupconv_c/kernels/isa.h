@@ -12,7 +12,8 @@
 
 #define GC_FOR_EACH_ISA(X) X(baseline) X(avx2) X(avx512)
 
-/* Kernel tables for float and double; NULL where the file was not built for its instruction set. */
+/* Kernel tables for float and double; NULL where the file was not built for its instruction set, or left out:
+ * GC_NO_AVX512 spares the longest compilation a machine where it would not run. */
 #define GC_DECLARE_ISA(name)                                \
     extern const gc_kernels *const gc_kernels_##name##_f32; \
     extern const gc_kernels *const gc_kernels_##name##_f64;

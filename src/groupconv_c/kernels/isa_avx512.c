@@ -1,6 +1,6 @@
 /* AVX-512 (F, VL, DQ, BW): 32 registers of 16 floats or 8 doubles. */
 #include "isa.h"
-#if GC_X86
+#if GC_X86 && !defined(GC_NO_AVX512)
 #if defined(__clang__)
 #include <immintrin.h>
 #pragma clang attribute push(                                                                \
