@@ -213,23 +213,22 @@ static void run_block(const block *b) {
     }
 }
 
-static const char *image_of(const gc_run *run, ptrdiff_t place) {
+/* Groups are counted over all images. */
+static const char *image_of(const gc_run *run, ptrdiff_t group) {
     const gc_problem *p = &run->plan->problem;
-    const gc_direct_state *s = run->plan->state;
-    const ptrdiff_t group = place / (s->boxes[0] * s->boxes[1] * s->boxes[2]);
     return (const char *)run->arrays->input + group / p->groups * p->input_strides[0] +
            group % p->groups * p->in_per_group * p->input_strides[1];
 }
 
-/* The next place's input, to be fetched while this one's tiles are computed. */
-static gc_stream stream_ahead(const gc_run *run, ptrdiff_t place) {
+/* A group's input, to be fetched while the tiles of `boxes` boxes are computed. */
+static gc_stream stream_ahead(const gc_run *run, ptrdiff_t group, ptrdiff_t boxes) {
     const gc_plan *plan = run->plan;
     const gc_direct_state *s = plan->state;
     ptrdiff_t tiles = 0;
     for (ptrdiff_t i = 0; i < s->npasses; i++)
         tiles += gc_ceil_div(s->passes[i].lanes.vectors, plan->kernels->max_vb[s->kb - 1]);
-    return gc_stream_input(plan, image_of(run, place), plan->problem.in_per_group,
-                           tiles * s->planes.extent[0] * s->kblocks);
+    return gc_stream_input(plan, image_of(run, group), plan->problem.in_per_group,
+                           tiles * s->planes.extent[0] * s->kblocks * boxes);
 }
 
 void gc_direct_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
@@ -240,24 +239,27 @@ void gc_direct_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t
     const size_t plane_bytes =
         gc_round_up(gc_planes_elements(&s->planes, p->in_per_group) * (size_t)size, 64);
     const ptrdiff_t boxes = s->boxes[0] * s->boxes[1] * s->boxes[2];
-    ptrdiff_t packed = -1;
+    ptrdiff_t packed = -1, seen = -1; /* place, group */
     gc_stream ahead = {0};
     gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, scratch);
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const ptrdiff_t kblock = unit % s->kblocks, place = unit / s->kblocks;
-        const ptrdiff_t box = place % boxes, g = place / boxes % p->groups;
+        const ptrdiff_t box = place % boxes, group = place / boxes, g = group % p->groups;
         block b = {.run = run, .s = s, .planes = scratch, .ahead = &ahead};
         b.tile = (char *)scratch + plane_bytes;
-        b.n = place / boxes / p->groups;
+        b.n = group / p->groups;
         b.origin[0] = box / (s->boxes[1] * s->boxes[2]) * s->planes.extent[0];
         b.origin[1] = box / s->boxes[2] % s->boxes[1] * s->planes.extent[1];
         b.origin[2] = box % s->boxes[2] * s->planes.extent[2];
         if (place != packed) {
-            gc_pack(plan, s->axes, &s->planes, image_of(run, place), p->input_strides + 1,
+            gc_pack(plan, s->axes, &s->planes, image_of(run, group), p->input_strides + 1,
                     p->in_per_group, b.origin, packed >= 0 && packed % boxes == box, scratch);
             packed = place;
-            ahead = boxes == 1 && (place + 1) * s->kblocks < last ? stream_ahead(run, place + 1)
-                                                                  : (gc_stream){0};
+        }
+        if (group != seen) {
+            const int more = (group + 1) * boxes * s->kblocks < last;
+            ahead = more ? stream_ahead(run, group + 1, boxes - box) : (gc_stream){0};
+            seen = group;
         }
         const ptrdiff_t k = gc_cut(p->out_per_group, s->kblocks, kblock);
         b.kb = (int)(gc_cut(p->out_per_group, s->kblocks, kblock + 1) - k);
