@@ -1,8 +1,8 @@
 /* Direct convolution: a sum over taps of shifted planes.
  *
- * A unit is one image, one group, one box of output positions, one block of output channels. The
- * box's input is packed once per thread for the channel blocks that follow each other; then the
- * tap-sum microkernel runs over the flattened positions. Forward and transposed convolution of every
+ * A unit is one image, one group, one box of output positions, one block of output channels; of few and large
+ * units, a part of the box's vectors. The box's input is packed once per thread for the units that follow each
+ * other; then the tap-sum microkernel runs over the flattened positions. Forward and transposed convolution of every
  * stride, dilation and padding differ only in geometry.
  * This file plans; direct_work.c computes.
  */
@@ -14,8 +14,6 @@
 
 enum {
     box_bytes = 640 * 1024, /* planes of a box, in the second-level cache beside the weights */
-    least_rows = 4,         /* of a box that is cut for many cores */
-    usual_kb = 4,           /* output channels of a block */
 };
 
 static const char *refuse(const gc_plan *plan) {
@@ -97,6 +95,28 @@ static double predict(const gc_plan *plan, const gc_direct_state *s, double cycl
     return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
 
+/* Vectors a .. b - 1 of all slices of a whole box, pass after pass, times their taps. */
+static double terms(const gc_direct_state *s, ptrdiff_t a, ptrdiff_t b) {
+    double sum = 0;
+    for (ptrdiff_t i = 0; i < s->npasses; i += gc_direct_joined(s)) {
+        const ptrdiff_t vectors = s->planes.extent[0] * s->passes[i].lanes.vectors;
+        ptrdiff_t taps = 0;
+        for (ptrdiff_t j = 0; j < gc_direct_joined(s); j++) taps += s->passes[i + j].ntaps;
+        sum +=
+            (double)(gc_min(gc_max(b, 0), vectors) - gc_min(gc_max(a, 0), vectors)) * (double)taps;
+        a -= vectors;
+        b -= vectors;
+    }
+    return sum;
+}
+
+static ptrdiff_t vectors_of(const gc_direct_state *s) {
+    ptrdiff_t sum = 0;
+    for (ptrdiff_t i = 0; i < s->npasses; i += gc_direct_joined(s))
+        sum += s->planes.extent[0] * s->passes[i].lanes.vectors;
+    return sum;
+}
+
 static gc_status create(gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     gc_direct_state *s = plan->state = calloc(1, sizeof *s);
@@ -106,11 +126,6 @@ static gc_status create(gc_plan *plan) {
         if (status != GC_OK) return status;
     }
     gc_planes_choose(&s->planes, s->axes, p->in_per_group, box_bytes, plan->kernels, s->boxes);
-    const ptrdiff_t units = p->groups * s->boxes[0] * s->boxes[1] * s->boxes[2] *
-                            gc_ceil_div(p->out_per_group, usual_kb);
-    if (units < GC_WANTED_UNITS && gc_problem_macs(p) > (double)(p->batch * GC_MANY_MACS))
-        gc_planes_cut_rows(&s->planes, s->axes, gc_ceil_div(GC_WANTED_UNITS, units), least_rows,
-                           s->boxes);
     gc_weights_create(&s->weights, plan);
     if (p->op == GC_CONV_TRANSPOSE) { /* a channel's weights lie far apart, a pass's in between */
         const gc_status status = gc_weights_reorder(&s->weights);
@@ -132,7 +147,9 @@ static gc_status create(gc_plan *plan) {
                       gc_output_is_rows(plan) && gc_residual_is_rows(plan);
     s->zipped = s->axes[2].npasses == 2 && gc_output_is_rows(plan) && !p->has_residual &&
                 p->activation == GC_IDENTITY;
-    plan->units = p->batch * p->groups * s->boxes[0] * s->boxes[1] * s->boxes[2] * s->kblocks;
+    const ptrdiff_t blocks = p->groups * s->boxes[0] * s->boxes[1] * s->boxes[2] * s->kblocks;
+    s->parts = gc_even_pieces(plan, blocks, vectors_of(s), 1);
+    plan->units = p->batch * blocks * s->parts;
     for (int i = 0; i < 3; i++)
         if (p->out_size[i] == 0) plan->units = 0;
     const size_t tile = (size_t)(GC_MAX_KB * GC_MAX_VB * plan->kernels->lanes);
@@ -156,9 +173,11 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
 
 static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
     const gc_direct_state *s = plan->state;
-    const ptrdiff_t kblock = unit % s->kblocks;
+    const ptrdiff_t part = unit % s->parts, kblock = unit / s->parts % s->kblocks;
+    const ptrdiff_t all = vectors_of(s);
     return (double)(gc_cut(plan->problem.out_per_group, s->kblocks, kblock + 1) -
-                    gc_cut(plan->problem.out_per_group, s->kblocks, kblock));
+                    gc_cut(plan->problem.out_per_group, s->kblocks, kblock)) *
+           terms(s, gc_cut(all, s->parts, part), gc_cut(all, s->parts, part + 1));
 }
 
 static void describe(const gc_plan *plan, char *text, size_t size) {

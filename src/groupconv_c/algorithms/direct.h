@@ -24,10 +24,16 @@ typedef struct gc_direct_state {
     ptrdiff_t ordered; /* weights in an order of their own so far */
     int kb;
     ptrdiff_t kblocks;
+    ptrdiff_t parts;            /* of a block's vectors, a unit each */
     int activate, lanes_stored; /* after the microkernel, which clamps only; it stores by lanes */
     int zipped;                 /* pairs of passes go to their rows without another copy */
     double low, high;
 } gc_direct_state;
+
+/* Passes that are computed together: two of stride 2 along the width make whole rows. */
+static inline ptrdiff_t gc_direct_joined(const gc_direct_state *s) {
+    return s->axes[2].npasses == 2 ? 2 : 1;
+}
 
 void gc_direct_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last);
 

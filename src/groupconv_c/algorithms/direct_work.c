@@ -10,16 +10,17 @@ typedef struct block {
     const char *weights; /* of the block's first channel */
     ptrdiff_t n, k;      /* image; first output channel, counted over all groups */
     int kb;
+    ptrdiff_t part;
     ptrdiff_t origin[3];
     gc_stream *ahead; /* the input of the next group */
 } block;
 
-/* Rows of one depth of a pass: where they go and how many there are. */
+/* Rows of one depth of a pass: where they go, how many there are, and which vectors are the unit's. */
 typedef struct slice {
     const gc_direct_pass *pass;
     gc_target target;
     const char *planes;
-    ptrdiff_t rows, columns, flat, vectors;
+    ptrdiff_t rows, columns, flat, vectors, first, last;
 } slice;
 
 static slice slice_of(const block *b, const gc_direct_pass *pass, ptrdiff_t depth, ptrdiff_t rows,
@@ -76,13 +77,18 @@ static void fetch_meanwhile(gc_stream *ahead, gc_tap_sum *sum) {
     ahead->next += ahead->step;
 }
 
+/* Stored results before vector v. */
+static ptrdiff_t stored_before(const slice *c, ptrdiff_t v) {
+    return v < c->vectors ? c->pass->lanes.start[v] : c->rows * c->columns;
+}
+
 /* vb vectors from vector v on, stored by the microkernel. */
 static void store_tile(const block *b, const slice *c, ptrdiff_t v, ptrdiff_t vb, gc_tap_sum *sum) {
     const gc_kernels *kernels = b->run->plan->kernels;
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
     const ptrdiff_t stored = c->rows * c->columns;
     const gc_run_lanes *all = &c->pass->lanes;
-    const ptrdiff_t start = all->start[v], end = v + vb < c->vectors ? all->start[v + vb] : stored;
+    const ptrdiff_t start = stored_before(c, v), end = stored_before(c, v + vb);
     gc_lanes cut[GC_MAX_VB];
     sum->lanes = all->lanes + v;
     if (end + lanes > stored) {
@@ -95,18 +101,19 @@ static void store_tile(const block *b, const slice *c, ptrdiff_t v, ptrdiff_t vb
     kernels->tap_sum[b->kb - 1][vb - 1](sum);
 }
 
-/* The rest of the activation, for stored rows where they are. */
+/* The rest of the activation, for stored results where they are. */
 static void activate(const block *b, const slice *c) {
     const gc_plan *plan = b->run->plan;
+    const ptrdiff_t first = stored_before(c, c->first);
     gc_finish f = {
         .to_stride = plan->storage_size,
-        .n = c->rows * c->columns,
+        .n = stored_before(c, c->last) - first,
         .dtype = plan->problem.dtype,
         .activation = plan->problem.activation,
         .parameter = plan->problem.activation_parameter,
     };
     for (int k = 0; k < b->kb; k++) {
-        f.to = c->target.base + k * c->target.channel;
+        f.to = c->target.base + k * c->target.channel + first * plan->storage_size;
         f.from = f.to;
         plan->kernels->finish(&f);
     }
@@ -123,8 +130,8 @@ static void run_slice(const block *b, const slice *c) {
         sum.residual_k = c->target.residual_channel / size;
         sum.clamp = plan->problem.activation != GC_IDENTITY && !s->activate;
     }
-    for (ptrdiff_t v = 0, vb; v < c->vectors; v += vb) {
-        vb = gc_even_tile(c->vectors, v, kernels->max_vb[b->kb - 1]);
+    for (ptrdiff_t v = c->first, vb; v < c->last; v += vb) {
+        vb = gc_even_tile(c->last, v, kernels->max_vb[b->kb - 1]);
         sum.plane = c->planes + v * lanes * size;
         fetch_meanwhile(b->ahead, &sum);
         if (s->lanes_stored) {
@@ -171,8 +178,8 @@ static void run_slice_pair(const block *b, const slice *c) {
     target.column = plan->problem.output_strides[4];
     target.residual_column = plan->problem.residual_strides[4];
     gc_tap_sum sum = sum_of(b, c->pass);
-    for (ptrdiff_t v = 0, vb; v < c->vectors; v += vb) {
-        vb = gc_even_tile(c->vectors, v, kernels->max_vb[b->kb - 1]);
+    for (ptrdiff_t v = c->first, vb; v < c->last; v += vb) {
+        vb = gc_even_tile(c->last, v, kernels->max_vb[b->kb - 1]);
         sum.plane = c->planes + v * lanes * size;
         sum.out_k = vb * lanes;
         for (int i = 0; i < 2; i++) {
@@ -195,20 +202,40 @@ static void run_slice_pair(const block *b, const slice *c) {
     }
 }
 
+/* Positions of a pass in the block's box; 0: there are none. */
+static int size_of(const block *b, const gc_direct_pass *pass, ptrdiff_t size[3]) {
+    for (int d = 0; d < 3; d++) {
+        size[d] = gc_min(b->s->planes.extent[d], pass->axis[d]->count - b->origin[d]);
+        if (size[d] <= 0) return 0;
+    }
+    return 1;
+}
+
+/* Vectors of all slices of the box, which follow each other pass by pass. */
+static ptrdiff_t vectors_of(const block *b) {
+    ptrdiff_t sum = 0, size[3];
+    for (ptrdiff_t i = 0; i < b->s->npasses; i += gc_direct_joined(b->s)) {
+        const gc_direct_pass *pass = &b->s->passes[i];
+        if (size_of(b, pass, size)) sum += size[0] * slice_of(b, pass, 0, size[1], size[2]).vectors;
+    }
+    return sum;
+}
+
 static void run_block(const block *b) {
     const gc_direct_state *s = b->s;
-    const int pairs = s->axes[2].npasses == 2;
-    for (ptrdiff_t i = 0; i < s->npasses; i += pairs ? 2 : 1) {
+    const ptrdiff_t joined = gc_direct_joined(s), all = vectors_of(b);
+    ptrdiff_t first = gc_cut(all, s->parts, b->part), last = gc_cut(all, s->parts, b->part + 1);
+    for (ptrdiff_t i = 0; i < s->npasses; i += joined) {
         const gc_direct_pass *pass = &s->passes[i];
         ptrdiff_t size[3];
-        int empty = 0;
-        for (int d = 0; d < 3; d++) {
-            size[d] = gc_min(s->planes.extent[d], pass->axis[d]->count - b->origin[d]);
-            if (size[d] <= 0) empty = 1;
-        }
-        for (ptrdiff_t depth = 0; !empty && depth < size[0]; depth++) {
-            const slice c = slice_of(b, pass, depth, size[1], size[2]);
-            (pairs ? run_slice_pair : run_slice)(b, &c);
+        if (!size_of(b, pass, size)) continue;
+        for (ptrdiff_t depth = 0; depth < size[0]; depth++) {
+            slice c = slice_of(b, pass, depth, size[1], size[2]);
+            c.first = gc_max(gc_min(first, c.vectors), 0);
+            c.last = gc_max(gc_min(last, c.vectors), 0);
+            first -= c.vectors;
+            last -= c.vectors;
+            if (c.first < c.last) (joined == 2 ? run_slice_pair : run_slice)(b, &c);
         }
     }
 }
@@ -243,11 +270,13 @@ void gc_direct_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t
     gc_stream ahead = {0};
     gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, scratch);
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t kblock = unit % s->kblocks, place = unit / s->kblocks;
+        const ptrdiff_t block_of = unit / s->parts, kblock = block_of % s->kblocks;
+        const ptrdiff_t place = block_of / s->kblocks;
         const ptrdiff_t box = place % boxes, group = place / boxes, g = group % p->groups;
         block b = {.run = run, .s = s, .planes = scratch, .ahead = &ahead};
         b.tile = (char *)scratch + plane_bytes;
         b.n = group / p->groups;
+        b.part = unit % s->parts;
         b.origin[0] = box / (s->boxes[1] * s->boxes[2]) * s->planes.extent[0];
         b.origin[1] = box / s->boxes[2] % s->boxes[1] * s->planes.extent[1];
         b.origin[2] = box % s->boxes[2] * s->planes.extent[2];
@@ -257,7 +286,7 @@ void gc_direct_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t
             packed = place;
         }
         if (group != seen) {
-            const int more = (group + 1) * boxes * s->kblocks < last;
+            const int more = (group + 1) * boxes * s->kblocks * s->parts < last;
             ahead = more ? stream_ahead(run, group + 1, boxes - box) : (gc_stream){0};
             seen = group;
         }

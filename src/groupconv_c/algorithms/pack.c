@@ -46,16 +46,6 @@ void gc_planes_choose(gc_planes *planes, const gc_axis axes[3], ptrdiff_t channe
     }
 }
 
-void gc_planes_cut_rows(gc_planes *planes, const gc_axis axes[3], ptrdiff_t parts, ptrdiff_t least,
-                        ptrdiff_t boxes[3]) {
-    const ptrdiff_t count = gc_max(axes[1].count, 1);
-    const ptrdiff_t most = gc_max(gc_min(boxes[1] * parts, count / least), boxes[1]);
-    ptrdiff_t extent[3] = {planes->extent[0], gc_ceil_div(count, most), planes->extent[2]};
-    boxes[1] = gc_ceil_div(count, extent[1]);
-    extent[1] = gc_ceil_div(count, boxes[1]);
-    gc_planes_layout(planes, axes, extent, planes->slack);
-}
-
 size_t gc_planes_elements(const gc_planes *p, ptrdiff_t channels) {
     return (size_t)(channels * p->channel + p->slack);
 }

@@ -29,9 +29,6 @@ void gc_planes_layout(gc_planes *planes, const gc_axis axes[3], const ptrdiff_t 
  * the rows of a box are one run per depth slice. */
 void gc_planes_choose(gc_planes *planes, const gc_axis axes[3], ptrdiff_t channels, size_t bytes,
                       const gc_kernels *kernels, ptrdiff_t boxes[3]);
-/* Cuts the boxes' rows so that there are about `parts` times as many boxes, of at least `least` rows. */
-void gc_planes_cut_rows(gc_planes *planes, const gc_axis axes[3], ptrdiff_t parts, ptrdiff_t least,
-                        ptrdiff_t boxes[3]);
 /* Elements for `channels` channels. */
 size_t gc_planes_elements(const gc_planes *planes, ptrdiff_t channels);
 /* Makes the slack zeros: it is read, though nothing of it is stored, and must not hold subnormals. */
