@@ -86,7 +86,7 @@ static ptrdiff_t stored_before(const slice *c, ptrdiff_t v) {
 static void store_tile(const block *b, const slice *c, ptrdiff_t v, ptrdiff_t vb, gc_tap_sum *sum) {
     const gc_kernels *kernels = b->run->plan->kernels;
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size, lanes = kernels->lanes;
-    const ptrdiff_t stored = c->rows * c->columns;
+    const ptrdiff_t stored = stored_before(c, c->last); /* behind, another thread may be at work */
     const gc_run_lanes *all = &c->pass->lanes;
     const ptrdiff_t start = stored_before(c, v), end = stored_before(c, v + vb);
     gc_lanes cut[GC_MAX_VB];
