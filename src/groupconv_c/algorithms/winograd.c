@@ -1,9 +1,9 @@
 /* Winograd's convolution F(m x m, r x r) for stride 1, dense or grouped.
  *
- * A unit is one image, one group, one box of tile rows, one slab of output channels. The box's input is
- * packed into phase planes of the tile step m, so that the transforms are plain vector code with tiles in
- * the lanes; the products of each of the window's elements are a tap sum over channels; the inverse
- * transform puts tiles side by side into rows, which are finished (residual, activation, type) one by one.
+ * A unit is one image, one group, one box of tile rows, one slab of output channels. Windows are read in place, row
+ * by row, and split into tiles in the lanes; arrays and padding that this cannot read are packed first. The
+ * products of each of the window's elements are a tap sum over channels; the inverse transform puts tiles side by
+ * side into rows, which are finished (residual, activation, type) one by one.
  * This file plans; winograd_work.c computes.
  */
 #include <math.h>
@@ -41,8 +41,9 @@ static void destroy(gc_plan *plan) {
     gc_winograd *s = plan->state;
     if (s == NULL) return;
     for (int i = 0; i < 3; i++) gc_axis_destroy(&s->axes[i]);
-    gc_run_lanes_destroy(&s->lanes);
+    free(s->pieces);
     free(s->taps);
+    free(s->direct_taps);
     free(s);
     plan->state = NULL;
 }
@@ -50,23 +51,21 @@ static void destroy(gc_plan *plan) {
 /* A stride of a power of two would put every element of a window into one cache set. */
 static ptrdiff_t off_set(ptrdiff_t n) { return n % 1024 < 48 || n % 1024 > 976 ? n + 48 + 16 : n; }
 
-/* Windows are the "outputs" of a convolution whose kernel is the window and whose stride is the tile. */
+/* Tiles are whole: they may cover more than the output. */
 static gc_status create_axes(const gc_problem *p, gc_winograd *s) {
-    gc_problem tiles = *p;
-    tiles.op = GC_CONV;
+    gc_problem whole = *p;
+    whole.op = GC_CONV;
     for (int i = 1; i < 3; i++) {
         /* a transposed convolution of stride 1 is the forward one of the mirrored kernel */
-        if (p->op == GC_CONV_TRANSPOSE) tiles.pad_before[i] = p->kernel[i] - 1 - p->pad_before[i];
-        tiles.kernel[i] = s->kind.window;
-        tiles.stride[i] = s->kind.outputs;
-        tiles.out_size[i] = gc_ceil_div(p->out_size[i], s->kind.outputs);
+        if (p->op == GC_CONV_TRANSPOSE) whole.pad_before[i] = p->kernel[i] - 1 - p->pad_before[i];
+        whole.out_size[i] = gc_round_up((size_t)p->out_size[i], (size_t)s->kind.outputs);
     }
     for (int i = 0; i < 3; i++) {
-        const gc_status status = gc_axis_create(&s->axes[i], &tiles, i);
+        const gc_status status = gc_axis_create(&s->axes[i], &whole, i);
         if (status != GC_OK) return status;
     }
-    s->tiles_high = tiles.out_size[1];
-    s->tiles_wide = tiles.out_size[2];
+    s->tiles_high = whole.out_size[1] / s->kind.outputs;
+    s->tiles_wide = whole.out_size[2] / s->kind.outputs;
     return GC_OK;
 }
 
@@ -89,10 +88,67 @@ static void choose_box(const gc_plan *plan, gc_winograd *s) {
             best = rows;
         }
     }
-    const ptrdiff_t extent[3] = {1, best, wide};
+    const ptrdiff_t extent[3] = {1, best * s->kind.outputs, wide * s->kind.outputs};
     s->boxes = gc_ceil_div(high, best);
+    s->box_high = best;
     s->tile_vectors = gc_ceil_div(best * wide, lanes);
     gc_planes_layout(&s->planes, s->axes, extent, (GC_MAX_VB + 1) * lanes);
+}
+
+static int reads_in_place(const gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    return p->padding_mode == GC_ZEROS && p->input_strides[4] == plan->storage_size &&
+           (size_t)plan->storage_size == plan->kernels->real_size;
+}
+
+/* Lanes first .. last - 1 of a vector whose lane 0 is column `column` of a row of `width`, `shift` columns on. */
+static uint32_t lanes_inside(ptrdiff_t first, ptrdiff_t last, ptrdiff_t column, ptrdiff_t width,
+                             ptrdiff_t shift) {
+    uint32_t bits = 0;
+    for (ptrdiff_t l = first; l < last; l++)
+        if (column + shift + l >= 0 && column + shift + l < width) bits |= 1u << l;
+    return bits;
+}
+
+/* Where the vectors of tiles lie in rows: a row of tiles is tiles_wide * m columns. */
+static gc_status create_pieces(const gc_plan *plan, gc_winograd *s) {
+    const ptrdiff_t lanes = plan->kernels->lanes, m = s->kind.outputs;
+    const ptrdiff_t wide = gc_max(s->tiles_wide * m, 1), vectors = s->tile_vectors * m;
+    const ptrdiff_t width = s->in_place ? plan->problem.in_size[2] : s->planes.size[2];
+    const ptrdiff_t before = s->in_place ? s->axes[2].min_shift : 0;
+    s->parts = 1;
+    for (ptrdiff_t v = 0; v < vectors; v++)
+        s->parts = gc_max(s->parts, gc_ceil_div(v * lanes % wide + lanes, wide));
+    s->pieces = calloc((size_t)gc_max(vectors * s->parts, 1), sizeof *s->pieces);
+    if (s->pieces == NULL) return GC_ERROR_MEMORY;
+    for (ptrdiff_t v = 0; v < vectors; v++) {
+        gc_winograd_piece *piece = s->pieces + v * s->parts;
+        for (ptrdiff_t l = 0, last; l < lanes; l = last, piece++) {
+            const ptrdiff_t at = v * lanes + l;
+            last = gc_min(l + wide - at % wide, lanes);
+            piece->row = at / wide * m;
+            piece->column = at % wide - l + before;
+            for (ptrdiff_t h = 0; h < GC_WINOGRAD_SHIFTS; h++)
+                piece->bits[h] = lanes_inside(l, last, piece->column, width, h * m);
+            piece->more = last < lanes;
+        }
+    }
+    return GC_OK;
+}
+
+/* In the order of the weights, which a transposed convolution takes from the last to the first. */
+static gc_status create_direct_taps(const gc_plan *plan, gc_winograd *s) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, r = s->kind.taps;
+    s->direct_taps = malloc((size_t)gc_max(p->in_per_group * r * r, 1) * sizeof *s->direct_taps);
+    if (s->direct_taps == NULL) return GC_ERROR_MEMORY;
+    ptrdiff_t *tap = s->direct_taps;
+    for (ptrdiff_t c = 0; c < p->in_per_group; c++)
+        for (ptrdiff_t i = 0; i < r * r; i++) {
+            const ptrdiff_t at = p->op == GC_CONV_TRANSPOSE ? r * r - 1 - i : i;
+            *tap++ = size * (c * s->planes.channel + at / r * s->planes.pitch + at % r);
+        }
+    return GC_OK;
 }
 
 static gc_winograd_panel panel_of(const gc_winograd *s, const gc_problem *p, ptrdiff_t rows) {
@@ -112,7 +168,6 @@ gc_winograd_sizes gc_winograd_scratch(const gc_plan *plan, const gc_winograd *s)
         .out = gc_round_up((size_t)(window * s->out_step) * size, 64),
         .rows = gc_round_up((size_t)(s->kind.outputs * s->out_row) * size, 64),
         .tile = gc_round_up((size_t)(GC_MAX_VB * plan->kernels->lanes) * size, 64),
-        .taps = gc_round_up((size_t)(icg * s->kind.taps * s->kind.taps) * sizeof(ptrdiff_t), 64),
         .slab = plan->prepares_in_work ? (size_t)s->slab.size * size : 0,
     };
     return z;
@@ -126,8 +181,7 @@ static ptrdiff_t join_slabs(gc_plan *plan, gc_winograd *s) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, icg = p->in_per_group;
     const ptrdiff_t window = s->kind.window * s->kind.window, taps = s->kind.taps * s->kind.taps;
     const ptrdiff_t input =
-        ((ptrdiff_t)gc_planes_elements(&s->planes, icg) + window * s->in_step) * size +
-        icg * taps * (ptrdiff_t)sizeof(ptrdiff_t);
+        ((ptrdiff_t)gc_planes_elements(&s->planes, icg) + window * s->in_step) * size;
     const ptrdiff_t left = gc_max(thread_bytes - input, 0);
     const ptrdiff_t products = window * s->tile_vectors * plan->kernels->lanes * size;
     const ptrdiff_t weights = (window + taps) * icg * size;
@@ -138,7 +192,8 @@ static ptrdiff_t join_slabs(gc_plan *plan, gc_winograd *s) {
     s->kslabs = gc_even_pieces(plan, p->groups * s->boxes, p->out_per_group,
                                gc_ceil_div(p->out_per_group, late));
     const ptrdiff_t slab = gc_ceil_div(p->out_per_group, s->kslabs);
-    s->joined = gc_max((plan->prepares_in_work ? gc_min(late, fit) : fit) / slab, 1);
+    const ptrdiff_t most = plan->prepares_in_work ? gc_min(late, fit) : fit;
+    s->joined = most == p->out_per_group ? s->kslabs : gc_max(most / slab, 1);
     s->kb = gc_choose_kb(plan->kernels, fit, s->tile_vectors, &s->cycles_per_channel_pair);
     s->cycles_per_channel_pair *= (double)p->out_per_group / (double)fit;
     return gc_min(s->joined * slab, p->out_per_group);
@@ -152,13 +207,13 @@ static double predict(const gc_plan *plan, const gc_winograd *s) {
     const double products =
         window * icg * s->cycles_per_channel_pair + window * ocg * v / 2 + 40 * calls;
     const double weights = gc_weights_cycles(window * icg * ocg * (double)plan->kernels->real_size);
-    const double flat = (double)(s->planes.extent[1] * s->planes.pitch) / plan->kernels->lanes;
-    const double rows = (double)(s->planes.extent[1] * s->kind.outputs); /* of a box */
+    const double rows = (double)(s->box_high * s->kind.outputs); /* of a box */
     const int large = s->kind.window == 6;
     const double element = large ? 1.3 : 0.8; /* of a transform */
-    const double transforms = (icg * (flat + 0.5) * 6.5 + ocg * v * 7.5) * window * element;
+    const double transforms = (icg + ocg) * v * 7.5 * window * element;
+    const double elements = (double)gc_planes_elements(&s->planes, p->in_per_group);
     const double pack =
-        icg * (flat * (double)s->planes.nplanes * 2.5 + (rows + 2) * (large ? 40 : 25));
+        s->in_place ? 0 : elements * (p->input_strides[4] == plan->storage_size ? 0.25 : 1.5);
     const double finish = ocg * (v * s->kind.outputs * s->kind.outputs * 3 + rows * 25);
     /* most weights come while others are at work */
     const double cycles =
@@ -188,15 +243,9 @@ static gc_status create_kind(gc_plan *plan, int which) {
     const gc_status status = create_axes(p, s);
     if (status != GC_OK) return status;
     choose_box(plan, s);
-    const gc_status lanes_status = gc_run_lanes_create(
-        &s->lanes, s->planes.extent[1], s->planes.pitch, s->planes.extent[2], (int)lanes);
-    if (lanes_status != GC_OK) return lanes_status;
-    const gc_axis_tap *none = &s->axes[0].passes[0].taps[0];
-    for (int i = 0; i < s->kind.window; i++)
-        for (int j = 0; j < s->kind.window; j++)
-            s->offsets[i * s->kind.window + j] =
-                gc_planes_tap(&s->planes, s->axes, none, &s->axes[1].passes[0].taps[i],
-                              &s->axes[2].passes[0].taps[j]);
+    s->in_place = reads_in_place(plan);
+    if (create_pieces(plan, s) != GC_OK || create_direct_taps(plan, s) != GC_OK)
+        return GC_ERROR_MEMORY;
     s->in_step = off_set(p->in_per_group * s->tile_vectors * lanes);
     const ptrdiff_t wide = join_slabs(plan, s);
     s->out_step = off_set(wide * s->tile_vectors * lanes);
@@ -212,7 +261,7 @@ static gc_status create_kind(gc_plan *plan, int which) {
     plan->units = p->batch * p->groups * s->boxes * s->kslabs;
     if (p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     const gc_winograd_sizes z = gc_winograd_scratch(plan, s);
-    plan->scratch_size = z.planes + z.in + z.out + z.rows + z.tile + z.taps + z.slab;
+    plan->scratch_size = z.planes + z.in + z.out + z.rows + z.tile + z.slab;
     plan->prepared_size = (size_t)(p->groups * s->group.size) * plan->kernels->real_size;
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_key = (size_t)(GC_KEY_WINOGRAD + which);
@@ -256,7 +305,7 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
 static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
     const gc_winograd *s = plan->state;
     const ptrdiff_t k = plan->problem.out_per_group, i = unit % s->kslabs;
-    const ptrdiff_t rows = s->planes.extent[1], first = unit / s->kslabs % s->boxes * rows;
+    const ptrdiff_t rows = s->box_high, first = unit / s->kslabs % s->boxes * rows;
     return (double)(gc_min(rows, s->tiles_high - first) *
                     (gc_cut(k, s->kslabs, i + 1) - gc_cut(k, s->kslabs, i)));
 }
@@ -266,7 +315,7 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
     snprintf(text, size,
              "F(%dx%d, %dx%d), %td boxes of %td tiles; products %d output channels x %d vectors",
              s->kind.outputs, s->kind.outputs, s->kind.taps, s->kind.taps, s->boxes,
-             s->planes.extent[1] * s->tiles_wide, s->kb, plan->kernels->max_vb[s->kb - 1]);
+             s->box_high * s->tiles_wide, s->kb, plan->kernels->max_vb[s->kb - 1]);
 }
 
 /* Each kind is an algorithm of its own: a name tells which operations make a result. */

@@ -7,8 +7,6 @@
 #include "tile_store.h"
 #include "weights.h"
 
-enum { GC_WINOGRAD_WINDOW = 6 }; /* at most */
-
 /* Weights of some output channels of one group: U[window][row][channel], then the weights themselves, as
  * reals: what is not finite is computed from them. In reals. */
 typedef struct gc_winograd_panel {
@@ -20,13 +18,16 @@ typedef struct gc_winograd_panel {
 typedef struct gc_winograd {
     gc_winograd_kind kind;
     int which;
-    gc_axis axes[3];
-    gc_planes planes;
+    gc_axis axes[3];  /* of the rows and columns that tiles cover */
+    gc_planes planes; /* of a box, where it is packed */
+    int in_place;     /* windows are read where the caller has them */
     ptrdiff_t boxes, tiles_high, tiles_wide;
-    ptrdiff_t tile_vectors; /* of a full box, packed tightly */
-    gc_run_lanes lanes;
-    ptrdiff_t offsets[GC_WINOGRAD_WINDOW * GC_WINOGRAD_WINDOW];
-    ptrdiff_t *taps; /* one per input channel, for the products */
+    ptrdiff_t box_high;     /* tiles */
+    ptrdiff_t tile_vectors; /* of a full box */
+    gc_winograd_piece *pieces;
+    ptrdiff_t parts;        /* pieces of a vector */
+    ptrdiff_t *taps;        /* one per input channel, for the products */
+    ptrdiff_t *direct_taps; /* of a packed box */
     gc_weights raw;
     ptrdiff_t kslabs, in_step, out_step, out_row;
     ptrdiff_t joined;        /* slabs that are multiplied together, at most */
@@ -38,7 +39,7 @@ typedef struct gc_winograd {
 
 /* Bytes of each part of a thread's scratch memory, in this order. */
 typedef struct gc_winograd_sizes {
-    size_t planes, in, out, rows, tile, taps, slab;
+    size_t planes, in, out, rows, tile, slab;
 } gc_winograd_sizes;
 
 gc_winograd_sizes gc_winograd_scratch(const gc_plan *plan, const gc_winograd *s);

@@ -2,7 +2,7 @@
  *
  * The transforms mix the elements of a window: an infinity or NaN would spread over its tile, and so
  * would an overflow. Where a channel's results in a box are not all finite, those that are not are
- * replaced by direct sums over the same phase planes.
+ * replaced by direct sums over the box's planes.
  */
 #include <math.h>
 #include <string.h>
@@ -14,9 +14,9 @@ typedef struct box {
     const gc_run *run;
     const gc_winograd *s;
     char *planes, *in, *out, *rows, *tile;
-    ptrdiff_t *taps;
     char *slab; /* where a slab's weights are transformed */
     ptrdiff_t n, g, origin, rows_of_tiles;
+    ptrdiff_t packed; /* the origin of the box in the planes, or -1 */
 } box;
 
 /* Output channels k..k+count-1 of the box's group, and where their weights are. */
@@ -33,54 +33,44 @@ static void bind(box *b, const gc_plan *plan, char *scratch) {
     b->out = b->in + z.in;
     b->rows = b->out + z.out;
     b->tile = b->rows + z.rows;
-    b->taps = (ptrdiff_t *)(b->tile + z.tile);
-    b->slab = (char *)b->taps + z.taps;
+    b->slab = b->tile + z.tile;
 }
 
-static ptrdiff_t flat_tiles(const box *b) {
-    return (b->rows_of_tiles - 1) * b->s->planes.pitch + b->s->tiles_wide;
+static const char *image_of(const box *b) {
+    const gc_problem *p = &b->run->plan->problem;
+    return (const char *)b->run->arrays->input + b->n * p->input_strides[0] +
+           b->g * p->in_per_group * p->input_strides[1];
 }
 
-/* Lanes behind the last tile of the box are multiplied too: what the memory held before must not be subnormal. Transforms
- * of whole boxes may spill into them later. */
-static void clear_last_lanes(const box *b) {
-    const gc_plan *plan = b->run->plan;
-    const gc_winograd *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t tiles = b->rows_of_tiles * s->tiles_wide, whole = tiles / lanes * lanes;
-    if (whole == tiles) return;
-    for (int e = 0; e < s->kind.window * s->kind.window; e++)
-        for (ptrdiff_t c = 0; c < plan->problem.in_per_group; c++)
-            memset(b->in + (e * s->in_step + c * s->tile_vectors * lanes + whole) * size, 0,
-                   (size_t)(lanes * size));
+/* `again`: the planes hold a box of the same origin. */
+static void pack(const box *b, int again) {
+    const gc_problem *p = &b->run->plan->problem;
+    const ptrdiff_t origin[3] = {0, b->origin * b->s->kind.outputs, 0};
+    gc_pack(b->run->plan, b->s->axes, &b->s->planes, image_of(b), p->input_strides + 1,
+            p->in_per_group, origin, again, b->planes);
 }
 
-static void transform_input(const box *b, int again) {
+static void transform_input(const box *b) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const gc_winograd *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t origin[3] = {0, b->origin, 0};
-    const char *image = (const char *)b->run->arrays->input + b->n * p->input_strides[0] +
-                        b->g * p->in_per_group * p->input_strides[1];
-    gc_pack(plan, s->axes, &s->planes, image, p->input_strides + 1, p->in_per_group, origin, again,
-            b->planes);
-    gc_winograd_input a = {.offsets = s->offsets, .lanes = s->lanes.lanes, .out_step = s->in_step};
-    const ptrdiff_t flat = flat_tiles(b), whole = flat / lanes;
-    const gc_lanes cut =
-        flat % lanes ? gc_run_lanes_cut(&s->lanes, whole, flat, 0, (int)lanes) : (gc_lanes){0};
+    const ptrdiff_t channel = s->in_place ? p->input_strides[1] : s->planes.channel * size;
+    gc_winograd_input a = {
+        .source = s->in_place ? image_of(b) : b->planes,
+        .row_step = s->in_place ? p->input_strides[3] : s->planes.pitch * size,
+        .first = s->in_place ? b->origin * s->kind.outputs + s->axes[1].min_shift : 0,
+        .height = s->in_place ? p->in_size[1] : s->planes.size[1],
+        .pieces = s->pieces,
+        .parts = s->parts,
+        .vectors = gc_ceil_div(b->rows_of_tiles * s->tiles_wide, lanes),
+        .out_step = s->in_step,
+        .out = b->in,
+    };
     for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
-        a.planes = b->planes + c * s->planes.channel * size;
-        a.out = b->in + c * s->tile_vectors * lanes * size;
-        a.lanes = s->lanes.lanes;
-        a.vectors = whole;
-        plan->kernels->winograd_input[s->kind.window == 6](&a);
-        if (cut.count == 0) continue;
-        a.planes = (const char *)a.planes + whole * lanes * size;
-        a.out = (char *)a.out + s->lanes.start[whole] * size;
-        a.lanes = &cut;
-        a.vectors = 1;
-        plan->kernels->winograd_input[s->kind.window == 6](&a);
+        plan->kernels->winograd_input[s->which](&a);
+        a.source += channel;
+        a.out = (char *)a.out + s->tile_vectors * lanes * size;
     }
 }
 
@@ -103,6 +93,28 @@ static slab slab_of(const box *b, ptrdiff_t k, ptrdiff_t count) {
     };
 }
 
+/* Output channels of a product's tiles, and how their vectors are cut: `longer` pieces of least + 1 vectors, then
+ * pieces of `least`. */
+typedef struct cut {
+    ptrdiff_t kb, pieces, least, longer;
+} cut;
+
+static cut cut_of(const gc_kernels *kernels, ptrdiff_t kb, ptrdiff_t vectors) {
+    const ptrdiff_t pieces = gc_ceil_div(vectors, kernels->max_vb[kb - 1]);
+    return (cut){kb, pieces, vectors / pieces, vectors % pieces};
+}
+
+/* One element of the window: its weights by its input, for kb output channels. */
+static void multiply_tile(const gc_kernels *kernels, const cut *c, gc_tap_sum *sum) {
+    const ptrdiff_t vector = kernels->lanes * (ptrdiff_t)kernels->real_size;
+    for (ptrdiff_t piece = 0; piece < c->pieces; piece++) {
+        const ptrdiff_t vb = c->least + (piece < c->longer);
+        kernels->tap_sum[c->kb - 1][vb - 1](sum);
+        sum->plane = (const char *)sum->plane + vb * vector;
+        sum->out = (char *)sum->out + vb * vector;
+    }
+}
+
 static void multiply(const box *b, const slab *t) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
@@ -110,6 +122,10 @@ static void multiply(const box *b, const slab *t) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     const ptrdiff_t window = s->kind.window * s->kind.window;
     const ptrdiff_t vectors = gc_ceil_div(b->rows_of_tiles * s->tiles_wide, lanes);
+    const ptrdiff_t tiles = gc_ceil_div(t->count, s->kb), kb = t->count / tiles;
+    const ptrdiff_t wider = t->count % tiles; /* so many tiles have an output channel more */
+    const cut wide = cut_of(plan->kernels, kb + (wider > 0), vectors),
+              narrow = cut_of(plan->kernels, kb, vectors);
     static const double zeros[GC_MAX_KB];
     gc_tap_sum sum = {
         .taps = s->taps,
@@ -118,25 +134,22 @@ static void multiply(const box *b, const slab *t) {
         .init = zeros,
         .out_k = s->tile_vectors * lanes,
     };
-    for (ptrdiff_t e = 0; e < window; e++)
-        for (ptrdiff_t i = 0, kb; i < t->count; i += kb) {
-            kb = gc_even_tile(t->count, i, s->kb);
-            sum.weight = t->weights + e * t->step + i * p->in_per_group * size;
-            const char *next = (const char *)sum.weight + kb * p->in_per_group * size;
-            if (i + kb >= t->count) next = t->weights + (e + 1) * t->step;
-            sum.fetch = e + 1 < window || i + kb < t->count ? next : NULL;
-            sum.fetch_step = kb * size;
-            const ptrdiff_t pieces = gc_ceil_div(vectors, plan->kernels->max_vb[kb - 1]);
-            const ptrdiff_t least = vectors / pieces, longer = vectors - least * pieces;
+    for (ptrdiff_t e = 0; e < window; e++) {
+        const char *weights = t->weights + e * t->step;
+        char *out = b->out + e * s->out_step * size;
+        for (ptrdiff_t i = 0; i < tiles; i++) {
+            const cut *c = i < wider ? &wide : &narrow;
+            sum.weight = weights;
+            weights += c->kb * p->in_per_group * size;
+            if (i + 1 == tiles) weights = t->weights + (e + 1) * t->step;
+            sum.fetch = e + 1 < window || i + 1 < tiles ? weights : NULL;
+            sum.fetch_step = c->kb * size;
             sum.plane = b->in + e * s->in_step * size;
-            sum.out = b->out + (e * s->out_step + i * sum.out_k) * size;
-            for (ptrdiff_t piece = 0; piece < pieces; piece++) {
-                const ptrdiff_t vb = least + (piece < longer);
-                plan->kernels->tap_sum[kb - 1][vb - 1](&sum);
-                sum.plane = (const char *)sum.plane + vb * lanes * size;
-                sum.out = (char *)sum.out + vb * lanes * size;
-            }
+            sum.out = out;
+            out += c->kb * sum.out_k * size;
+            multiply_tile(plan->kernels, c, &sum);
         }
+    }
 }
 
 static void finish_rows(const box *b, ptrdiff_t k) {
@@ -167,52 +180,33 @@ static void finish_rows(const box *b, ptrdiff_t k) {
         }
 }
 
-/* In the order of the weights, which a transposed convolution takes from the last to the first. */
-static void list_direct_taps(const box *b, int i, int j) {
-    const gc_winograd *s = b->s;
-    const int r = s->kind.taps, window = s->kind.window;
-    const int flip = b->run->plan->problem.op == GC_CONV_TRANSPOSE;
-    const ptrdiff_t size = (ptrdiff_t)b->run->plan->kernels->real_size;
-    ptrdiff_t *tap = b->taps;
-    for (ptrdiff_t c = 0; c < b->run->plan->problem.in_per_group; c++)
-        for (int y = 0; y < r; y++)
-            for (int x = 0; x < r; x++) {
-                const int row = flip ? r - 1 - y : y, column = flip ? r - 1 - x : x;
-                *tap++ =
-                    size * (c * s->planes.channel + s->offsets[(i + row) * window + j + column]);
-            }
-}
-
-/* Replaces the box's results of one channel that are not finite by plain tap sums over the phase planes. */
-static void redo_directly(const box *b, const void *weight, const void *bias) {
+/* Replaces the box's results of one channel that are not finite by plain tap sums over its planes. */
+static void redo_directly(box *b, const void *weight, const void *bias) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t m = s->kind.outputs, flat = flat_tiles(b);
+    const ptrdiff_t m = s->kind.outputs, wide = s->tiles_wide * m;
     gc_tap_sum sum = {
         .weight = weight,
-        .taps = b->taps,
+        .taps = s->direct_taps,
         .ntaps = plan->problem.in_per_group * s->kind.taps * s->kind.taps,
         .init = bias,
         .out = b->tile,
     };
-    for (int i = 0; i < m; i++)
-        for (int j = 0; j < m; j++) {
-            list_direct_taps(b, i, j);
-            for (ptrdiff_t v = 0; v * lanes < flat; v++) {
-                const gc_lanes chosen = gc_run_lanes_cut(&s->lanes, v, flat, 0, (int)lanes);
-                sum.plane = b->planes + v * lanes * size;
-                sum.lanes = &chosen;
-                plan->kernels->tap_sum[0][0](&sum);
-                char *to = b->rows + (i * s->out_row + s->lanes.start[v] * m + j) * size;
-                for (ptrdiff_t t = 0; t < (ptrdiff_t)chosen.count; t++)
-                    if (!isfinite(gc_read_real(to, t * m, size)))
-                        memcpy(to + t * m * size, b->tile + t * size, (size_t)size);
-            }
+    if (b->packed != b->origin) pack(b, 0);
+    b->packed = b->origin;
+    for (ptrdiff_t y = 0; y < b->rows_of_tiles * m; y++)
+        for (ptrdiff_t x = 0; x < wide; x += lanes) {
+            char *to = b->rows + (y % m * s->out_row + y / m * wide + x) * size;
+            sum.plane = b->planes + (y * s->planes.pitch + x) * size;
+            plan->kernels->tap_sum[0][0](&sum);
+            for (ptrdiff_t l = 0; l < gc_min(lanes, wide - x); l++)
+                if (!isfinite(gc_read_real(to, l, size)))
+                    memcpy(to + l * size, b->tile + l * size, (size_t)size);
         }
 }
 
-static void run_slab(const box *b, const slab *t) {
+static void run_slab(box *b, const slab *t) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
@@ -240,22 +234,25 @@ void gc_winograd_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const gc_winograd *s = plan->state;
-    box b = {.run = run, .s = s};
+    box b = {.run = run, .s = s, .packed = -1};
     bind(&b, plan, scratch);
     gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, b.planes);
-    ptrdiff_t ready = -1, clear = -1;
+    ptrdiff_t ready = -1;
     for (ptrdiff_t unit = first, n; unit < last; unit += n) {
         const ptrdiff_t i = unit % s->kslabs, place = unit / s->kslabs;
         n = gc_min(gc_min(s->joined, s->kslabs - i), last - unit);
         if (place != ready) {
-            const int again = ready >= 0 && ready % s->boxes == place % s->boxes;
-            b.origin = place % s->boxes * s->planes.extent[1];
+            const int again = b.packed >= 0 && b.packed == place % s->boxes * s->box_high;
+            b.origin = place % s->boxes * s->box_high;
             b.g = place / s->boxes % p->groups;
             b.n = place / s->boxes / p->groups;
-            b.rows_of_tiles = gc_min(s->planes.extent[1], s->tiles_high - b.origin);
-            if (clear != b.rows_of_tiles) clear_last_lanes(&b);
-            clear = b.rows_of_tiles;
-            transform_input(&b, again);
+            b.rows_of_tiles = gc_min(s->box_high, s->tiles_high - b.origin);
+            b.packed = -1;
+            if (!s->in_place) {
+                pack(&b, again);
+                b.packed = b.origin;
+            }
+            transform_input(&b);
             ready = place;
         }
         const ptrdiff_t k = gc_cut(p->out_per_group, s->kslabs, i);

@@ -55,7 +55,7 @@ static const gc_kernels OP(table) = {
                  LANE_DOT_ENTRIES(5), LANE_DOT_ENTRIES(6), LANE_DOT_ENTRIES(7),
                  LANE_DOT_ENTRIES(8)},
     .winograd_weights = {OP(winograd_weights63), OP(winograd_weights65), OP(winograd_weights43)},
-    .winograd_input = {OP(winograd_input4), OP(winograd_input6)},
+    .winograd_input = {OP(winograd_input46), OP(winograd_input26), OP(winograd_input24)},
     .winograd_output = {OP(winograd_output46), OP(winograd_output26), OP(winograd_output24)},
     .fourier_forth = OP(fourier_forth),
     .fourier_back = OP(fourier_back),

@@ -43,7 +43,7 @@ typedef struct gc_kernels {
     int max_lane_dot_tb[GC_MAX_LANE_DOT_VB];
     gc_lane_dot_fn *lane_dot[GC_MAX_LANE_DOT_TB][GC_MAX_LANE_DOT_VB];
     void (*winograd_weights[GC_WINOGRAD_KINDS])(const gc_winograd_weights *);
-    void (*winograd_input[2])(const gc_winograd_input *);
+    void (*winograd_input[GC_WINOGRAD_KINDS])(const gc_winograd_input *);
     int (*winograd_output[GC_WINOGRAD_KINDS])(const gc_winograd_output *);
     void (*fourier_forth)(const gc_fourier *);
     void (*fourier_back)(const gc_fourier *);

@@ -42,14 +42,24 @@ typedef struct gc_winograd_weights {
     int mirror;
 } gc_winograd_weights;
 
-/* winograd_input[window == 6 ? 1 : 0]: one channel. Element (i, j) of the windows of vector v of flat
- * tiles is planes[offsets[i*window + j] + v*lanes]; the transformed ones go, only the chosen lanes, side
- * by side, to out[(i*window + j)*out_step ..]. */
+/* Tiles lie side by side in rows of m columns each; m vectors read those of a vector of tiles. A part of one of
+ * them that lies in one row of the source: lane 0 is element `column` of row `row` + i of the windows, from the box's
+ * first. bits[h]: lanes that are there, of columns h*m further on. more: the next one belongs to the same vector. */
+enum { GC_WINOGRAD_SHIFTS = 3 };
+typedef struct gc_winograd_piece {
+    ptrdiff_t row, column;
+    uint32_t bits[GC_WINOGRAD_SHIFTS];
+    int more;
+} gc_winograd_piece;
+
+/* winograd_input[kind]: one channel. Windows of tiles are read from `height` rows that lie row_step bytes apart from
+ * `source` on, the box's windows beginning in row `first`; rows outside are zeros. pieces[(v*m + q)*parts ..] are those
+ * of vector q of tiles v*lanes .. . Transformed windows go to out[(i*window + j)*out_step + tile]. */
 typedef struct gc_winograd_input {
-    const void *planes;
-    const ptrdiff_t *offsets;
-    const gc_lanes *lanes;
-    ptrdiff_t vectors, out_step;
+    const char *source;
+    ptrdiff_t row_step, first, height;
+    const gc_winograd_piece *pieces;
+    ptrdiff_t parts, vectors, out_step;
     void *out;
 } gc_winograd_input;
 

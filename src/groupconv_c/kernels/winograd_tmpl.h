@@ -1,7 +1,7 @@
 /* Winograd's transforms (contracts: gc_winograd_input, gc_winograd_output in transform_contracts.h), after A. Lavin
  * and S. Gray, "Fast algorithms for convolutional neural networks", 2015. Lanes are tiles. The points
- * are 0, 1, -1, 2, -2, infinity for windows of 6 and 0, 1, -1, infinity for windows of 4, so that one
- * input transform serves 4 outputs of a kernel of 3 and 2 outputs of a kernel of 5. */
+ * are 0, 1, -1, 2, -2, infinity for windows of 6, whether 4 outputs of a kernel of 3 or 2 of a kernel of 5, and
+ * 0, 1, -1, infinity for windows of 4. */
 
 typedef real OP(win_v) __attribute__((vector_size(sizeof(V))));
 #define G OP(win_v)
@@ -110,54 +110,88 @@ GC_INLINE void OP(output24)(const G *m, G *y) {
     y[1] = m[1] - m[2] - m[3];
 }
 
-enum { OP(whole_vectors), OP(spilling_vectors), OP(exact_vectors) };
+#if REAL_IS_FLOAT
+typedef int32_t OP(win_bits) __attribute__((vector_size(sizeof(V))));
+#else
+typedef int64_t OP(win_bits) __attribute__((vector_size(sizeof(V))));
+#endif
 
-#define WINOGRAD_INPUT(n)                                                                    \
-    /* The second half of the transform, row by row. */                                      \
-    GC_INLINE void OP(finish_input##n)(G(*t)[n], real * out, ptrdiff_t step, gc_lanes lanes, \
-                                       const int how) {                                      \
-        const OP(packer) packing = OP(packing)(lanes);                                       \
-        GC_UNROLL(6)                                                                         \
-        for (int i = 0; i < n; i++) {                                                        \
-            OP(input##n)(t[i]);                                                              \
-            GC_UNROLL(6)                                                                     \
-            for (int j = 0; j < n; j++) {                                                    \
-                if (how == OP(whole_vectors))                                                \
-                    OP(store)(out, (V)t[i][j]);                                              \
-                else if (how == OP(spilling_vectors))                                        \
-                    OP(store)(out, OP(packed)((V)t[i][j], packing));                         \
-                else                                                                         \
-                    OP(store_lanes)(out, (V)t[i][j], lanes);                                 \
-                GC_STEP(out, step);                                                          \
-            }                                                                                \
-        }                                                                                    \
-    }                                                                                        \
-    static void OP(winograd_input##n)(const gc_winograd_input *a) {                          \
-        real *out = a->out;                                                                  \
-        for (ptrdiff_t v = 0; v < a->vectors; v++) {                                         \
-            const real *in = (const real *)a->planes + v * LANES;                            \
-            const gc_lanes lanes = a->lanes[v];                                              \
-            G t[n][n];                                                                       \
-            GC_UNROLL(6)                                                                     \
-            for (int j = 0; j < n; j++) {                                                    \
-                G d[n];                                                                      \
-                GC_UNROLL(6)                                                                 \
-                for (int i = 0; i < n; i++) d[i] = (G)OP(load)(in + a->offsets[i * n + j]);  \
-                OP(input##n)(d);                                                             \
-                GC_UNROLL(6)                                                                 \
-                for (int i = 0; i < n; i++) t[i][j] = d[i];                                  \
-            }                                                                                \
-            if (lanes.count == (uint32_t)LANES)                                              \
-                OP(finish_input##n)(t, out, a->out_step, lanes, OP(whole_vectors));          \
-            else if (lanes.spill)                                                            \
-                OP(finish_input##n)(t, out, a->out_step, lanes, OP(spilling_vectors));       \
-            else                                                                             \
-                OP(finish_input##n)(t, out, a->out_step, lanes, OP(exact_vectors));          \
-            out += lanes.count;                                                              \
-        }                                                                                    \
+/* A piece, ready to be loaded row after row. */
+typedef struct OP(window_piece) {
+    const char *at;
+    ptrdiff_t row;
+    M masks[GC_WINOGRAD_SHIFTS];
+} OP(window_piece);
+
+GC_INLINE OP(window_piece)
+    OP(window_at)(const gc_winograd_input *a, const gc_winograd_piece *piece, const int shifts) {
+    const ptrdiff_t row = a->first + piece->row;
+    OP(window_piece)
+    w = {.at = a->source + row * a->row_step + piece->column * (ptrdiff_t)sizeof(real), .row = row};
+    GC_UNROLL(3)
+    for (int h = 0; h < shifts; h++) w.masks[h] = OP(mask)(piece->bits[h]);
+    return w;
+}
+
+/* Row i of the windows, of one of m vectors: x[h*m] from column h*m on. */
+GC_INLINE void OP(window_load)(const OP(window_piece) * w, ptrdiff_t i, ptrdiff_t row_step,
+                               ptrdiff_t height, V *x, const int shifts, const int m) {
+    const int there = (size_t)(w->row + i) < (size_t)height;
+    GC_UNROLL(3)
+    for (int h = 0; h < shifts; h++)
+        x[h * m] = there ? OP(load_mask)((const real *)(w->at + i * row_step) + h * m, w->masks[h])
+                         : OP(set1)(0);
+}
+
+GC_INLINE void OP(window_merge)(V *x, const V *y, const int shifts, const int m) {
+    GC_UNROLL(3)
+    for (int h = 0; h < shifts; h++)
+        x[h * m] = (V)((OP(win_bits))x[h * m] | (OP(win_bits))y[h * m]);
+}
+
+/* m outputs, windows of n */
+#define WINOGRAD_INPUT(m, n)                                                                   \
+    static void OP(winograd_input##m##n)(const gc_winograd_input *a) {                         \
+        enum { shifts = (n + m - 1) / m };                                                     \
+        const ptrdiff_t row_step = a->row_step, height = a->height, out_step = a->out_step;    \
+        real *out = a->out;                                                                    \
+        const gc_winograd_piece *piece = a->pieces;                                            \
+        for (ptrdiff_t v = 0; v < a->vectors; v++, out += LANES, piece += m * a->parts) {      \
+            G t[n][n];                                                                         \
+            OP(window_piece) w[m];                                                             \
+            GC_UNROLL(4)                                                                       \
+            for (int q = 0; q < m; q++) w[q] = OP(window_at)(a, piece + q * a->parts, shifts); \
+            for (ptrdiff_t i = 0; i < n; i++) {                                                \
+                V x[shifts * m], y[shifts * m];                                                \
+                GC_UNROLL(4)                                                                   \
+                for (int q = 0; q < m; q++) {                                                  \
+                    OP(window_load)(&w[q], i, row_step, height, x + q, shifts, m);             \
+                    for (const gc_winograd_piece *p = piece + q * a->parts; p->more;) {        \
+                        const OP(window_piece) rest = OP(window_at)(a, ++p, shifts);           \
+                        OP(window_load)(&rest, i, row_step, height, y + q, shifts, m);         \
+                        OP(window_merge)(x + q, y + q, shifts, m);                             \
+                    }                                                                          \
+                }                                                                              \
+                GC_UNROLL(3)                                                                   \
+                for (int h = 0; h < shifts; h++) OP(split_##m)(x + h * m);                     \
+                GC_UNROLL(6)                                                                   \
+                for (int j = 0; j < n; j++) t[i][j] = (G)x[j];                                 \
+                OP(input##n)(t[i]);                                                            \
+            }                                                                                  \
+            GC_UNROLL(6)                                                                       \
+            for (int j = 0; j < n; j++) {                                                      \
+                G d[n];                                                                        \
+                GC_UNROLL(6)                                                                   \
+                for (int i = 0; i < n; i++) d[i] = t[i][j];                                    \
+                OP(input##n)(d);                                                               \
+                GC_UNROLL(6)                                                                   \
+                for (int i = 0; i < n; i++) OP(store)(out + (i * n + j) * out_step, (V)d[i]);  \
+            }                                                                                  \
+        }                                                                                      \
     }
-WINOGRAD_INPUT(6)
-WINOGRAD_INPUT(4)
+WINOGRAD_INPUT(4, 6)
+WINOGRAD_INPUT(2, 6)
+WINOGRAD_INPUT(2, 4)
 #undef WINOGRAD_INPUT
 
 /* Tiles of m outputs side by side: lane l of y[j] becomes element m*l + j. */
