@@ -208,9 +208,7 @@ static double predict(const gc_plan *plan, const gc_winograd *s) {
         window * icg * s->cycles_per_channel_pair + window * ocg * v / 2 + 40 * calls;
     const double weights = gc_weights_cycles(window * icg * ocg * (double)plan->kernels->real_size);
     const double rows = (double)(s->box_high * s->kind.outputs); /* of a box */
-    const int large = s->kind.window == 6;
-    const double element = large ? 1.3 : 0.8; /* of a transform */
-    const double transforms = (icg + ocg) * v * 7.5 * window * element;
+    const double transforms = (icg + ocg) * v * window * 5.5;
     const double elements = (double)gc_planes_elements(&s->planes, p->in_per_group);
     const double pack =
         s->in_place ? 0 : elements * (p->input_strides[4] == plan->storage_size ? 0.25 : 1.5);
