@@ -111,7 +111,7 @@ static inline ptrdiff_t gc_floor_div(ptrdiff_t a, ptrdiff_t b) {
 }
 /* Asks for memory that is read soon. */
 static inline void gc_prefetch(const char *from, ptrdiff_t bytes) {
-    for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
+    for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i);
 }
 /* Memory that is read later, asked for a little at a time: what is asked for at once waits in a short queue,
  * and what is needed now behind it. */

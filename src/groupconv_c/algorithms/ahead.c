@@ -30,3 +30,15 @@ const char *gc_ahead_take(gc_ahead *a, ptrdiff_t vectors, ptrdiff_t *bytes) {
     a->left[i] -= vectors * a->rate;
     return from;
 }
+
+ptrdiff_t gc_ahead_skip(gc_ahead *a, ptrdiff_t vectors) {
+    const ptrdiff_t rate = a->left[0] > 0 || a->left[1] > 0 ? a->rate : 0;
+    ptrdiff_t bytes = vectors * rate;
+    for (int i = 0; i < 2; i++) {
+        const ptrdiff_t taken = i == 0 ? gc_min(bytes, gc_max(a->left[0], 0)) : bytes;
+        a->next[i] += taken;
+        a->left[i] -= taken;
+        bytes -= taken;
+    }
+    return rate;
+}

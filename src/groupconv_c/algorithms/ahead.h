@@ -17,6 +17,9 @@ typedef struct gc_ahead {
 gc_ahead gc_ahead_planes(const gc_plan *plan, const gc_arrays *arrays, ptrdiff_t n, ptrdiff_t c,
                          ptrdiff_t inputs, ptrdiff_t k, ptrdiff_t outputs, ptrdiff_t passes);
 
+/* Takes so many vectors' bytes of both, one after the other; how many for each, 0 when nothing is left. */
+ptrdiff_t gc_ahead_skip(gc_ahead *ahead, ptrdiff_t vectors);
+
 /* Where to fetch from, so many *bytes with each of `vectors` vectors. */
 const char *gc_ahead_take(gc_ahead *ahead, ptrdiff_t vectors, ptrdiff_t *bytes);
 

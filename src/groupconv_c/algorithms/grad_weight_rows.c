@@ -159,7 +159,10 @@ static void add_rows(const pair *u, const tile *t, ptrdiff_t depth, ptrdiff_t fi
             const ptrdiff_t end = gc_floor_div(a.last - reach - lanes, step) + 1;
             a.outside = gc_max(gc_min(whole, end), 0);
             a.inside = gc_min(gc_ceil_div(gc_max(a.first, 0), step), a.outside);
-            a.fetch = gc_ahead_take(u->ahead, a.rows * (a.outside - a.inside), &a.fetch_bytes);
+            a.fetch[0] = u->ahead->next[0];
+            a.fetch[1] = u->ahead->next[1];
+            a.fetch_first = u->ahead->left[0];
+            a.fetch_bytes = gc_ahead_skip(u->ahead, a.rows * gc_ceil_div(a.columns, lanes));
             plan->kernels->row_dot[s - 1][t->high - 1][t->wide - 1](&a);
         }
 }

@@ -183,7 +183,7 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
             }
             if (EDGE == 2) s.whole -= sums;
             GC_UNROLL(8)
-            for (int i = 0; i < turn; i += 64) __builtin_prefetch(fetch + i, 0, 2);
+            for (int i = 0; i < turn; i += 64) __builtin_prefetch(fetch + i);
             GC_STEP(fetch, turn);
         }
     }

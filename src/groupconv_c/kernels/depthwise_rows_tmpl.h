@@ -33,7 +33,7 @@ GC_INLINE void OP(depthwise_columns)(const gc_depthwise_rows *a, const gc_depthw
             x0 = OP(load_mask)(p, m0);
             if (S == 2) x1 = OP(load_mask)(p + LANES, m1);
         }
-        if (fetch) __builtin_prefetch(fetch + 64 * i, 0, 2);
+        if (fetch) __builtin_prefetch(fetch + 64 * i);
         GC_STEP(p, in_row);
         const V even = S == 2 ? OP(even_mixed)(x0, x1) : x0;
         const V odd = W == 2 ? OP(odd_mixed)(x0, x1) : even;

@@ -41,8 +41,9 @@ typedef struct gc_row_dot {
     ptrdiff_t inside, outside; /* vectors inside .. outside - 1 read only what exists */
     void *sums;
     ptrdiff_t sums_row;
-    const char *fetch; /* memory that is read next, so many bytes with each vector */
-    ptrdiff_t fetch_bytes;
+    const char *fetch
+        [2]; /* memory that is read next, so many bytes with each vector: fetch_first of the first */
+    ptrdiff_t fetch_first, fetch_bytes;
 } gc_row_dot;
 
 typedef void gc_row_dot_fn(const gc_row_dot *);

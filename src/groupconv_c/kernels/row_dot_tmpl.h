@@ -58,6 +58,12 @@ GC_INLINE void OP(row_dot_step)(const int I, const int J, const real *x, ptrdiff
     }
 }
 
+/* What to fetch after so many vectors. */
+GC_INLINE const char *OP(row_dot_ahead)(const gc_row_dot *a, ptrdiff_t vectors) {
+    const ptrdiff_t done = vectors * a->fetch_bytes;
+    return done < a->fetch_first ? a->fetch[0] + done : a->fetch[1] + (done - a->fetch_first);
+}
+
 /* Vector v of all rows, from the first to the last. A row of input is loaded once and meets the gradients of the
  * I rows that it belongs to, which stay in registers: in a turn of I rows each is where it was. */
 GC_INLINE void OP(row_dot_column)(const int I, const int J, const gc_row_dot *a, ptrdiff_t v,
@@ -67,7 +73,7 @@ GC_INLINE void OP(row_dot_column)(const int I, const int J, const gc_row_dot *a,
     const ptrdiff_t steps = gc_larger(gc_smaller(rows + I - 1, a->below), 0);
     const ptrdiff_t whole = gc_smaller(rows, steps);
     const ptrdiff_t fetch_bytes = a->fetch_bytes;
-    const char *fetch = a->fetch + (v - a->inside) * rows * fetch_bytes;
+    const char *fetch = OP(row_dot_ahead)(a, v * rows);
     V g[GC_MAX_ROW_DOT_ROWS];
     GC_UNROLL(4)
     for (int i = 0; i < I; i++) g[i] = OP(set1)(0);
@@ -87,10 +93,8 @@ GC_INLINE void OP(row_dot_column)(const int I, const int J, const gc_row_dot *a,
         for (; r + I <= whole; r += I) {
             GC_UNROLL(4)
             for (int u = 0; u < I; u++) {
-                if (!masks) {
-                    gc_fetch(fetch, fetch_bytes);
-                    fetch += fetch_bytes;
-                }
+                gc_fetch(fetch, fetch_bytes);
+                GC_STEP(fetch, fetch_bytes);
                 g[I - 1 - u] = masks ? OP(load_mask)(grad, masks[0]) : OP(load)(grad);
                 OP(row_dot_step)(I, J, x, dilation, masks, g, u + 1, 0, I, acc);
                 GC_STEP(grad, a->grad_row);
@@ -120,13 +124,13 @@ GC_INLINE void OP(row_dot_rows)(const int S, const int I, const int J, const gc_
     const ptrdiff_t vectors = (a->columns + LANES - 1) / LANES;
     const ptrdiff_t inside = a->inside, outside = a->outside;
     const ptrdiff_t edges = inside + vectors - outside;
-    const ptrdiff_t tap_row = a->tap_row, dilation = a->dilation, fetch_bytes = a->fetch_bytes;
+    const ptrdiff_t tap_row = a->tap_row, dilation = a->dilation;
     M masks[OP(row_dot_edges)][1 + OP(row_dot_loads)], here[1 + OP(row_dot_loads)];
     for (ptrdiff_t e = 0; e < edges && edges <= OP(row_dot_edges); e++)
         OP(row_dot_masks)(a, S, J, e < inside ? e : outside + e - inside, masks[e]);
     const real *x = a->in, *g = a->grad;
-    const char *fetch = a->fetch;
     for (ptrdiff_t y = 0; y < a->rows; y++, x += a->in_row, g += a->grad_row) {
+        gc_fetch(OP(row_dot_ahead)(a, y * vectors), vectors * a->fetch_bytes);
         for (ptrdiff_t e = 0; e < edges; e++) {
             const ptrdiff_t v = e < inside ? e : outside + e - inside;
             const M *at_edge = masks[e];
@@ -137,12 +141,9 @@ GC_INLINE void OP(row_dot_rows)(const int S, const int I, const int J, const gc_
             OP(row_dot_vector)(S, I, J, x + S * v * LANES, tap_row, dilation, g + v * LANES,
                                at_edge, acc);
         }
-        for (ptrdiff_t v = inside; v < outside; v++) {
-            gc_fetch(fetch, fetch_bytes);
-            fetch += fetch_bytes;
+        for (ptrdiff_t v = inside; v < outside; v++)
             OP(row_dot_vector)(S, I, J, x + S * v * LANES, tap_row, dilation, g + v * LANES, NULL,
                                acc);
-        }
     }
 }
 

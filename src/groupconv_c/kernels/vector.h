@@ -52,12 +52,12 @@
 GC_INLINE void gc_fetch(const char *from, ptrdiff_t bytes) {
     ptrdiff_t i = 0;
     for (; i + 256 <= bytes; i += 256) {
-        __builtin_prefetch(from + i, 0, 2);
-        __builtin_prefetch(from + i + 64, 0, 2);
-        __builtin_prefetch(from + i + 128, 0, 2);
-        __builtin_prefetch(from + i + 192, 0, 2);
+        __builtin_prefetch(from + i);
+        __builtin_prefetch(from + i + 64);
+        __builtin_prefetch(from + i + 128);
+        __builtin_prefetch(from + i + 192);
     }
-    for (; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
+    for (; i < bytes; i += 64) __builtin_prefetch(from + i);
 }
 
 GC_INLINE ptrdiff_t gc_smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
