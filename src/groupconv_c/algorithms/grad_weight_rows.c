@@ -17,6 +17,7 @@
 enum {
     wanted_units = 16,   /* fewer: the batch is cut into chunks */
     block_vectors = 512, /* that are summed up in registers: long sums lose more bits */
+    strip_bytes = 20480, /* of input that goes by column after column, from the first-level cache */
 };
 
 typedef struct grad_rows {
@@ -70,7 +71,7 @@ static ptrdiff_t vectors_inside(const gc_plan *plan) {
 /* Whether the microkernel goes down columns, over those rows of input that exist: where neighbouring rows of a tile
  * read rows as far apart as those that neighbouring outputs read. */
 static int rolls(const gc_problem *p, ptrdiff_t high) {
-    return p->stride[2] == 1 && p->stride[1] == p->dilation[1] && high > 1;
+    return p->stride[1] == p->stride[2] * p->dilation[1] && high > 1;
 }
 
 static double predict(const gc_plan *plan, const grad_rows *s) {
@@ -122,6 +123,14 @@ typedef struct tile {
     ptrdiff_t d, i, j, high, wide;
 } tile;
 
+/* Rows of the output gradient that a call of the microkernel sums up, at most. */
+static ptrdiff_t rows_of_strip(const gc_plan *plan, int rolled) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t block = block_vectors / gc_ceil_div(p->out_size[2], plan->kernels->lanes);
+    const ptrdiff_t strip = strip_bytes / (p->stride[1] * p->in_size[2] * plan->storage_size + 1);
+    return gc_max(rolled && p->stride[2] == 1 ? gc_min(strip, block) : block, 1);
+}
+
 /* Rows first .. last - 1 of the output gradient, all of which meet the tile inside of the input unless it rolls. */
 static void add_rows(const pair *u, const tile *t, ptrdiff_t depth, ptrdiff_t first,
                      ptrdiff_t last) {
@@ -142,13 +151,13 @@ static void add_rows(const pair *u, const tile *t, ptrdiff_t depth, ptrdiff_t fi
     };
     const int rolled = rolls(p, t->high);
     const ptrdiff_t most = block_vectors * lanes;
-    const ptrdiff_t high = gc_max(block_vectors / gc_ceil_div(p->out_size[2], lanes), 1);
+    const ptrdiff_t high = rows_of_strip(plan, rolled);
     for (ptrdiff_t y = first; y < last; y += a.rows)
         for (ptrdiff_t q = 0; q < p->out_size[2]; q += a.columns) {
             const ptrdiff_t row = y * p->stride[1] - p->pad_before[1] + t->i * p->dilation[1];
             a.rows = gc_min(high, last - y);
-            a.above = rolled ? gc_ceil_div(gc_max(-row, 0), p->stride[1]) : 0;
-            a.below = rolled ? gc_floor_div(p->in_size[1] - 1 - row, p->stride[1]) + 1
+            a.above = rolled ? gc_ceil_div(gc_max(-row, 0), p->dilation[1]) : 0;
+            a.below = rolled ? gc_floor_div(p->in_size[1] - 1 - row, p->dilation[1]) + 1
                              : a.rows + t->high - 1;
             a.columns = gc_min(most, p->out_size[2] - q);
             a.in = u->in + in_depth * x[2] + row * x[3] + (column + s * q) * size;

@@ -104,6 +104,47 @@ GC_INLINE void OP(row_dot_column)(const int I, const int J, const gc_row_dot *a,
     }
 }
 
+/* The same with stride 2, for row 2*m + PH of input: it belongs to kernel rows PH, PH + 2 .. of output rows m,
+ * m - 1 .., whose gradients are g[0], g[1] ..; of these only `first` .. `last` - 1 exist. */
+GC_INLINE void OP(row_dot_step_2)(const int PH, const int I, const int J, const real *x,
+                                  const M *masks, const V *g, ptrdiff_t first, ptrdiff_t last,
+                                  V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
+    GC_UNROLL(4)
+    for (int j = 0; j < J; j += 2) {
+        const V x0 = masks ? OP(load_mask)(x + j, masks[1 + j]) : OP(load)(x + j);
+        const V x1 = masks ? OP(load_mask)(x + j + LANES, masks[2 + j]) : OP(load)(x + j + LANES);
+        const V even = OP(even_mixed)(x0, x1), odd = OP(odd_mixed)(x0, x1);
+        GC_UNROLL(2)
+        for (int i = PH; i < I; i += 2) {
+            if (i / 2 < first || i / 2 >= last) continue;
+            acc[i][j] = OP(fma)(g[i / 2], even, acc[i][j]);
+            if (j + 1 < J) acc[i][j + 1] = OP(fma)(g[i / 2], odd, acc[i][j + 1]);
+        }
+    }
+}
+
+/* Vector v of input rows 2*m and 2*m + 1. all: they exist, and all output rows that they belong to. */
+GC_INLINE void OP(row_dot_rows_2)(const int I, const int J, const gc_row_dot *a, ptrdiff_t m,
+                                  ptrdiff_t v, const M *masks, int all,
+                                  V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
+    const real *x = (const real *)a->in + m * a->in_row + 2 * v * LANES;
+    const real *grad = (const real *)a->grad + m * a->grad_row + v * LANES;
+    const ptrdiff_t first = all ? 0 : gc_larger(m - a->rows + 1, 0), last = all ? 2 : m + 1;
+    V g[2];
+    GC_UNROLL(2)
+    for (int i = 0; i < 2; i++) {
+        const real *from = grad - i * a->grad_row;
+        if (i < (I + 1) / 2 && i >= first && i < last)
+            g[i] = OP(unmix)(masks ? OP(load_mask)(from, masks[0]) : OP(load)(from));
+        else
+            g[i] = OP(set1)(0);
+    }
+    if (all || (2 * m >= a->above && 2 * m < a->below))
+        OP(row_dot_step_2)(0, I, J, x, masks, g, first, last, acc);
+    if (all || (2 * m + 1 >= a->above && 2 * m + 1 < a->below))
+        OP(row_dot_step_2)(1, I, J, x + a->tap_row, masks, g, first, last, acc);
+}
+
 GC_INLINE void OP(row_dot_columns)(const int I, const int J, const gc_row_dot *a,
                                    V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
     const ptrdiff_t vectors = (a->columns + LANES - 1) / LANES;
@@ -118,18 +159,23 @@ GC_INLINE void OP(row_dot_columns)(const int I, const int J, const gc_row_dot *a
     }
 }
 
-/* Row by row. */
-GC_INLINE void OP(row_dot_rows)(const int S, const int I, const int J, const gc_row_dot *a,
-                                V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
+/* Row by row; ROLL: by pairs of rows of input of stride 2, each read once for all output rows that it belongs to. */
+GC_INLINE void OP(row_dot_rows)(const int S, const int I, const int J, const int ROLL,
+                                const gc_row_dot *a, V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
     const ptrdiff_t vectors = (a->columns + LANES - 1) / LANES;
     const ptrdiff_t inside = a->inside, outside = a->outside;
     const ptrdiff_t edges = inside + vectors - outside;
     const ptrdiff_t tap_row = a->tap_row, dilation = a->dilation;
+    const ptrdiff_t shared =
+        ROLL ? (I + 1) / 2 : 1; /* output rows that a row belongs to, at most */
+    const ptrdiff_t begin = ROLL ? gc_larger(shared - 1, (a->above + 1) / 2) : 0;
+    const ptrdiff_t whole = ROLL ? gc_smaller(a->rows, a->below / 2) : a->rows;
     M masks[OP(row_dot_edges)][1 + OP(row_dot_loads)], here[1 + OP(row_dot_loads)];
     for (ptrdiff_t e = 0; e < edges && edges <= OP(row_dot_edges); e++)
         OP(row_dot_masks)(a, S, J, e < inside ? e : outside + e - inside, masks[e]);
     const real *x = a->in, *g = a->grad;
-    for (ptrdiff_t y = 0; y < a->rows; y++, x += a->in_row, g += a->grad_row) {
+    for (ptrdiff_t y = 0; y < a->rows + shared - 1; y++, x += a->in_row, g += a->grad_row) {
+        const int all = y >= begin && y < whole;
         gc_fetch(OP(row_dot_ahead)(a, y * vectors), vectors * a->fetch_bytes);
         for (ptrdiff_t e = 0; e < edges; e++) {
             const ptrdiff_t v = e < inside ? e : outside + e - inside;
@@ -138,12 +184,22 @@ GC_INLINE void OP(row_dot_rows)(const int S, const int I, const int J, const gc_
                 OP(row_dot_masks)(a, S, J, v, here);
                 at_edge = here;
             }
-            OP(row_dot_vector)(S, I, J, x + S * v * LANES, tap_row, dilation, g + v * LANES,
-                               at_edge, acc);
+            if (ROLL && all)
+                OP(row_dot_rows_2)(I, J, a, y, v, at_edge, 1, acc);
+            else if (ROLL)
+                OP(row_dot_rows_2)(I, J, a, y, v, at_edge, 0, acc);
+            else
+                OP(row_dot_vector)(S, I, J, x + S * v * LANES, tap_row, dilation, g + v * LANES,
+                                   at_edge, acc);
         }
         for (ptrdiff_t v = inside; v < outside; v++)
-            OP(row_dot_vector)(S, I, J, x + S * v * LANES, tap_row, dilation, g + v * LANES, NULL,
-                               acc);
+            if (ROLL && all)
+                OP(row_dot_rows_2)(I, J, a, y, v, NULL, 1, acc);
+            else if (ROLL)
+                OP(row_dot_rows_2)(I, J, a, y, v, NULL, 0, acc);
+            else
+                OP(row_dot_vector)(S, I, J, x + S * v * LANES, tap_row, dilation, g + v * LANES,
+                                   NULL, acc);
     }
 }
 
@@ -153,10 +209,10 @@ GC_INLINE void OP(row_dot_body)(const int S, const int I, const int J, const int
     GC_UNROLL(4)
     for (int i = 0; i < I; i++) GC_UNROLL(8)
     for (int j = 0; j < J; j++) acc[i][j] = OP(set1)(0);
-    if (ROLL)
+    if (S == 1 && ROLL)
         OP(row_dot_columns)(I, J, a, acc);
     else
-        OP(row_dot_rows)(S, I, J, a, acc);
+        OP(row_dot_rows)(S, I, J, ROLL, a, acc);
     real *sums = a->sums;
     GC_UNROLL(4)
     for (int i = 0; i < I; i++) GC_UNROLL(8)
@@ -170,11 +226,11 @@ GC_INLINE void OP(row_dot_body)(const int S, const int I, const int J, const int
 #define ROW_DOT_MAX (vector_registers < 32 ? 12 : 24)
 #define ROW_DOT(S, I, J)                                                                 \
     GC_NOINLINE void GC_CAT(OP(row_roll_##S), GC_CAT(_##I, _##J))(const gc_row_dot *a) { \
-        if (S == 1 && I > 1 && I * J <= ROW_DOT_MAX) OP(row_dot_body)(S, I, J, 1, a);    \
+        if (I > 1 && I * J <= ROW_DOT_MAX) OP(row_dot_body)(S, I, J, 1, a);              \
     }                                                                                    \
     GC_NOINLINE void GC_CAT(OP(row_dot_##S), GC_CAT(_##I, _##J))(const gc_row_dot *a) {  \
         if (I * J > ROW_DOT_MAX) return;                                                 \
-        if (S == 1 && I > 1 && a->tap_row == a->in_row)                                  \
+        if (I > 1 && S * a->tap_row == a->in_row)                                        \
             GC_CAT(OP(row_roll_##S), GC_CAT(_##I, _##J))(a);                             \
         else                                                                             \
             OP(row_dot_body)(S, I, J, 0, a);                                             \
