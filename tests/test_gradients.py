@@ -302,6 +302,9 @@ SEVERAL_BOXES = [
     Case((74, 60), (5, 4), 1, 40, 3, batch=1, stride=(2, 1), padding=2),
     Case((150, 131), (3, 3), 3, 9, 2, batch=1, padding=1),
     Case((260, 250), (3, 3), 2, batch=1, padding=1),
+    Case((260, 251), (3, 3), 2, batch=1, stride=2, padding=1),
+    Case((299, 70), (4, 5), 2, stride=2, padding=[(3, 1), (1, 2)]),
+    Case((90, 300), (2, 7), 2, stride=2, padding=(2, 3)),
     Case((11, 40, 43), (2, 3, 3), 1, 10, 2, batch=1, padding=1),
 ]
 
