@@ -4,7 +4,8 @@
 
 enum {
     most_fetched = 64 * 1024,
-    least_fetched_out = 8 * 1024, /* hardware foresees what is written to smaller channels */
+    least_fetched_out = 2048, /* hardware foresees what is written to smaller channels */
+    fetched_ahead = 4096,     /* of small channels: memory is further away than the next one */
 };
 
 /* A unit. Channels can be tiny, so places count up and nothing is divided. */
@@ -186,11 +187,9 @@ static void work_rolling(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t 
             a.fetch = slice;
             a.fetch_bytes = fetch / s->ncolumns + 1;
         }
-        if (deep) {
-            list_slabs(plan, &now, slabs);
-            a.fetch_out = place_of(run, &at).out;
-            a.fetch_out_bytes = fetch ? written_bytes(plan) / s->ncolumns + 1 : 0;
-        }
+        if (deep) list_slabs(plan, &now, slabs);
+        a.fetch_out = place_of(run, &at).out;
+        a.fetch_out_bytes = fetch ? written_bytes(plan) / s->ncolumns + 1 : 0;
         for (ptrdiff_t c = 0; c < step; c++) {
             bind_rolling(run, &now, &s->classes[now.band * step + c], &a);
             if (a.out_height > 0) s->roll(&a);
@@ -214,6 +213,7 @@ static void work_channels(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
     const gc_plan *plan = run->plan;
     const gc_in_place *s = plan->state;
     const ptrdiff_t fetch = fetched_bytes(plan), groups = plan->problem.groups;
+    const ptrdiff_t ahead = gc_ceil_div(fetched_ahead, gc_max(fetch, 1)); /* channels */
     const ptrdiff_t weight_step = gc_weights_group_step(&s->weights, plan);
     gc_rolling a = rolling_of(plan);
     while (first < last) {
@@ -225,8 +225,9 @@ static void work_channels(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         a.fetch_out_bytes = written >= least_fetched_out ? written / s->ncolumns + 1 : 0;
         for (; first < end; first++, at.g++) {
             char *const out = a.out;
-            a.fetch = first + 1 < end ? (const char *)a.in + plan->problem.input_strides[1] : a.in;
-            a.fetch_out = first + 1 < end ? out + plan->problem.output_strides[1] : out;
+            const ptrdiff_t next = first + ahead < end ? ahead : 0;
+            a.fetch = (const char *)a.in + next * plan->problem.input_strides[1];
+            a.fetch_out = out + next * plan->problem.output_strides[1];
             s->roll(&a);
             if (s->activate) activate(run, &at, out);
             next_channel(plan, weight_step, &a);

@@ -154,6 +154,8 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
     const int turn = S * S * sums * (int)sizeof(V); /* bytes that a turn reads */
     const char *fetch = a->fetch_bytes ? a->fetch : a->in;
     fetch += column * a->fetch_bytes;
+    const char *fetch_out = a->fetch_out_bytes ? a->fetch_out : a->in;
+    fetch_out += column * a->fetch_out_bytes;
     OP(rolling_state) s = OP(rolling_start)(a, a->columns + column, k, K, S, EDGE, DEEP);
     V acc[GC_DEPTHWISE_KERNEL_ROWS];
     GC_UNROLL(8)
@@ -184,7 +186,10 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
             if (EDGE == 2) s.whole -= sums;
             GC_UNROLL(8)
             for (int i = 0; i < turn; i += 64) __builtin_prefetch(fetch + i);
+            GC_UNROLL(8)
+            for (int i = 0; i < turn / (S * S); i += 64) __builtin_prefetch(fetch_out + i);
             GC_STEP(fetch, turn);
+            GC_STEP(fetch_out, turn / (S * S));
         }
     }
 }
@@ -273,6 +278,12 @@ GC_INLINE OP(rolling_kernel)
     return k;
 }
 
+/* What is read and written next, before column i of a low map: others ask for it a little at a time. */
+GC_INLINE void OP(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
+    gc_fetch(a->fetch + i * a->fetch_bytes, a->fetch_bytes);
+    gc_fetch(a->fetch_out + i * a->fetch_out_bytes, a->fetch_out_bytes);
+}
+
 /* rolling_<K><S><DEEP>, and of its columns rolling_<K><S><DEEP><EDGE><MORE>.
  * A small kernel's weights stay in registers from one vector of columns to the next; each kind of a large one
  * is on its own, since compilers lose their way in all of them together. */
@@ -297,8 +308,8 @@ GC_INLINE OP(rolling_kernel)
         const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, DEEP);         \
         const int more = a->clamp || a->residual;                                      \
         for (ptrdiff_t i = 0; i < a->ncolumns; i++) {                                  \
-            gc_fetch(a->fetch_out + i * a->fetch_out_bytes, a->fetch_out_bytes);       \
             const int edge = a->columns[i].stored < LANES ? 2 : !a->columns[i].inside; \
+            if (a->out_height < 3 * (K)) OP(rolling_fetch)(a, i);                      \
             if (edge == 0 && !more)                                                    \
                 OP(rolling_##K##S##DEEP##00)(a, i, &k);                                \
             else if (edge == 0)                                                        \
@@ -340,6 +351,7 @@ ROLLING(3, 2, 1)
             return;                                                                  \
         }                                                                            \
         for (ptrdiff_t i = 0; i < a->ncolumns; i++) {                                \
+            OP(rolling_fetch)(a, i);                                                 \
             if (part && !more)                                                       \
                 OP(rolling_low_##K##ROWS##20)(a, i, &k);                             \
             else if (part)                                                           \
