@@ -187,7 +187,7 @@ static void choose_tile(const gc_kernels *kernels, gc_channel_tiles_state *s, do
         }
 }
 
-/* Positions whose results wait for each other, in whole tiles and whole squares of vectors. */
+/* Runs whose results wait for each other, in whole tiles and whole squares of vectors. */
 static ptrdiff_t choose_held(const gc_kernels *kernels, const gc_channel_tiles_state *s) {
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size;
     const ptrdiff_t runs = held_bytes / (s->g * s->vb * kernels->lanes * size);

@@ -270,8 +270,8 @@ void gc_direct_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t
     gc_stream ahead = {0};
     gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, scratch);
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t block_of = unit / s->parts, kblock = block_of % s->kblocks;
-        const ptrdiff_t place = block_of / s->kblocks;
+        const ptrdiff_t whole = unit / s->parts, kblock = whole % s->kblocks;
+        const ptrdiff_t place = whole / s->kblocks;
         const ptrdiff_t box = place % boxes, group = place / boxes, g = group % p->groups;
         block b = {.run = run, .s = s, .planes = scratch, .ahead = &ahead};
         b.tile = (char *)scratch + plane_bytes;

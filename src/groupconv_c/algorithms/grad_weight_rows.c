@@ -68,8 +68,8 @@ static ptrdiff_t vectors_inside(const gc_plan *plan) {
     return gc_max(last / lanes - gc_ceil_div(first, lanes), 0);
 }
 
-/* Whether the microkernel goes down columns, over those rows of input that exist: where neighbouring rows of a tile
- * read rows as far apart as those that neighbouring outputs read. */
+/* Whether the microkernel reads a row of input once for all rows of a tile, and skips those that do not exist: where
+ * the rows that neighbouring outputs read are a stride of the tile's own rows apart. */
 static int rolls(const gc_problem *p, ptrdiff_t high) {
     return p->stride[1] == p->stride[2] * p->dilation[1] && high > 1;
 }

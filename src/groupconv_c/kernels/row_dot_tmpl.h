@@ -2,7 +2,8 @@
  * gradient_contracts.h): products of rows are summed over positions in the lanes. With stride 2, two neighbouring kernel columns
  * share the vectors that are loaded; gradients are brought into the order that their lanes come out in.
  * What lies outside of the input counts as zeros, under masks that all rows share. Where neighbouring rows of
- * the kernel read neighbouring rows of the input, it goes down columns of vectors; otherwise row by row. */
+ * the kernel read neighbouring rows of the input, each of these is read once for all of them: with stride 1 down
+ * columns of vectors, with stride 2 in pairs of rows. */
 
 /* Edge vectors of a row whose masks are made once and kept for all rows; more are rare. Loads of a row of input, with
  * stride 2 in pairs. */
