@@ -185,9 +185,10 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
             }
             if (EDGE == 2) s.whole -= sums;
             GC_UNROLL(8)
-            for (int i = 0; i < turn; i += 64) __builtin_prefetch(fetch + i);
-            GC_UNROLL(8)
-            for (int i = 0; i < turn / (S * S); i += 64) __builtin_prefetch(fetch_out + i);
+            for (int i = 0; i < turn; i += 64) {
+                __builtin_prefetch(fetch + i);
+                if (i < turn / (S * S)) __builtin_prefetch(fetch_out + i);
+            }
             GC_STEP(fetch, turn);
             GC_STEP(fetch_out, turn / (S * S));
         }
