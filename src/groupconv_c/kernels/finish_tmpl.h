@@ -1,19 +1,39 @@
 /* The last step of results that the microkernel did not store itself (contract: gc_finish). */
 
-GC_INLINE void OP(store_converted)(char *to, ptrdiff_t stride, const real *from, int n,
-                                   gc_dtype dtype) {
-    for (int i = 0; i < n; i++, to += stride) {
 #if REAL_IS_FLOAT
-        if (dtype == GC_F16 || dtype == GC_BF16) {
-            const uint16_t h = dtype == GC_F16 ? gc_to_f16(from[i]) : gc_to_bf16(from[i]);
-            memcpy(to, &h, sizeof h);
-            continue;
-        }
-#else
-        (void)dtype;
-#endif
-        memcpy(to, &from[i], sizeof(real));
+/* n < 16 of them, in as few pieces as there are bits in n. */
+GC_INLINE void OP(copy_halves)(char *to, const uint16_t *from, int n) {
+    GC_UNROLL(4)
+    for (int piece = 8; piece > 0; piece /= 2) {
+        if (!(n & piece)) continue;
+        memcpy(to, from, (size_t)piece * sizeof *from);
+        to += piece * (int)sizeof *from;
+        from += piece;
     }
+}
+#endif
+
+GC_INLINE void OP(store_converted)(char *to, ptrdiff_t stride, V x, int n, gc_dtype dtype) {
+#if REAL_IS_FLOAT
+    if (dtype == GC_F16 || dtype == GC_BF16) {
+        uint16_t half[16]; /* as many as pieces are copied from */
+        if (dtype == GC_F16)
+            f32_store_f16(half, x);
+        else
+            f32_store_bf16(half, x);
+        if (stride == (ptrdiff_t)sizeof *half) {
+            OP(copy_halves)(to, half, n);
+            return;
+        }
+        for (int i = 0; i < n; i++, to += stride) memcpy(to, &half[i], sizeof *half);
+        return;
+    }
+#else
+    (void)dtype;
+#endif
+    real results[LANES];
+    OP(store)(results, x);
+    for (int i = 0; i < n; i++, to += stride) memcpy(to, &results[i], sizeof(real));
 }
 
 /* Contiguous reals all of them. */
@@ -67,9 +87,7 @@ GC_INLINE void OP(finish_run)(const gc_finish *f, const gc_activation kind) {
             f32_store_bf16((uint16_t *)to, x);
 #endif
         } else {
-            real results[LANES];
-            OP(store)(results, x);
-            OP(store_converted)(to, f->to_stride, results, n, f->dtype);
+            OP(store_converted)(to, f->to_stride, x, n, f->dtype);
         }
         to += n * f->to_stride;
     }

@@ -11,18 +11,23 @@ GC_INLINE void OP(copy)(real *restrict to, const real *restrict from, ptrdiff_t 
 }
 
 #if REAL_IS_FLOAT
+/* The last vector of a row overlaps the one before; a row shorter than a vector is brought into one. */
 #define LOAD_HALF(type)                                                                     \
     static void OP(load_row_##type)(float *restrict to, const char *from, ptrdiff_t stride, \
                                     ptrdiff_t n) {                                          \
-        ptrdiff_t i = 0;                                                                    \
-        if (stride == 2) {                                                                  \
-            for (; i + LANES <= n; i += LANES)                                              \
-                OP(store)(to + i, OP(load_##type)((const uint16_t *)(from + 2 * i)));       \
+        if (stride == 2 && n >= LANES) {                                                    \
+            for (ptrdiff_t i = 0; i < n; i += LANES) {                                      \
+                const ptrdiff_t at = gc_smaller(i, n - LANES);                              \
+                OP(store)(to + at, OP(load_##type)((const uint16_t *)(from + 2 * at)));     \
+            }                                                                               \
+            return;                                                                         \
         }                                                                                   \
-        for (; i < n; i++) {                                                                \
-            uint16_t h;                                                                     \
-            memcpy(&h, from + i * stride, sizeof h);                                        \
-            to[i] = gc_from_##type(h);                                                      \
+        uint16_t half[LANES] = {0};                                                         \
+        for (ptrdiff_t i = 0; i < n; i += LANES) {                                          \
+            const ptrdiff_t count = gc_smaller(n - i, LANES);                               \
+            for (ptrdiff_t l = 0; l < count; l++)                                           \
+                memcpy(half + l, from + (i + l) * stride, sizeof *half);                    \
+            OP(store_first)(to + i, OP(load_##type)(half), count);                          \
         }                                                                                   \
     }
 LOAD_HALF(f16)
