@@ -258,8 +258,8 @@ static void work_range(void *context, int thread, ptrdiff_t first, ptrdiff_t las
 
 static void combine_range(void *context, int thread, ptrdiff_t first, ptrdiff_t last) {
     const gc_run *run = context;
-    const size_t each = gc_round_up(run->plan->scratch_size, alignment);
-    run->plan->algorithm->combine(run, run->scratch + each * (size_t)thread, first, last);
+    (void)thread;
+    run->plan->algorithm->combine(run, first, last);
 }
 
 static int weights_finite(const gc_run *run, int threads) {

@@ -32,7 +32,7 @@ typedef struct gc_algorithm {
                     ptrdiff_t last);
     void (*work)(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last);
     /* Combines the pieces where work left parts in run->shared; NULL: nothing to combine. */
-    void (*combine)(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last);
+    void (*combine)(const gc_run *run, ptrdiff_t first, ptrdiff_t last);
     /* Relative work of one unit. NULL: all alike. */
     double (*unit_cost)(const gc_plan *plan, ptrdiff_t unit);
     /* One line on tiling. */

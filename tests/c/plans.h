@@ -4,7 +4,7 @@
 
 #include "groupconv.h"
 
-enum { MAX_ALGORITHMS = 16, ALGORITHM_NAME = 32 };
+enum { MAX_ALGORITHMS = 32, ALGORITHM_NAME = 32 };
 
 /* The names that can do a problem; "auto" is the first. */
 int algorithms_for(const gc_problem *p, char names[MAX_ALGORITHMS][ALGORITHM_NAME]);

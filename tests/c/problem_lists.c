@@ -371,6 +371,16 @@ int problem_larger(int index, gc_problem *p) {
          .kernel = SQUARE(3),
          .out_size = SQUARE(24),
          .pad_before = {1, 1}},
+        {.op = GC_GRAD_WEIGHT, /* of several images together */
+         .ndim = 2,
+         .batch = 19,
+         .groups = 1,
+         .in_per_group = 9,
+         .out_per_group = 10,
+         .in_size = {13, 14},
+         .kernel = SQUARE(3),
+         .out_size = {12, 13},
+         .pad_before = {1, 0}},
         {.op = GC_GRAD_WEIGHT, /* of more rows than are summed up at once */
          .ndim = 2,
          .batch = 1,

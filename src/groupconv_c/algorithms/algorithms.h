@@ -15,6 +15,7 @@ extern const gc_algorithm gc_fourier_1d;
 extern const gc_algorithm gc_grad_weight_lanes;
 extern const gc_algorithm gc_grad_weight_planes;
 extern const gc_algorithm gc_grad_weight_rows;
+extern const gc_algorithm gc_grad_weight_winograd;
 extern const gc_algorithm gc_pointwise;
 extern const gc_algorithm gc_reference;
 extern const gc_algorithm gc_winograd_2x2;

@@ -12,15 +12,12 @@
 #include <string.h>
 
 #include "algorithms.h"
+#include "grad_lanes.h"
 #include "pack.h"
-#include "scatter.h"
 #include "weight_sums.h"
 
 enum {
     box_bytes = 256 * 1024,
-    out_slab = 64, /* channels */
-    in_slab = 64,
-    wanted_units = 16,       /* fewer: the batch is cut into chunks */
     block_bytes = 16 * 1024, /* of gradients at a time: they stay in the first-level cache */
 };
 
@@ -30,7 +27,7 @@ typedef struct grad_lanes {
     ptrdiff_t boxes[3];
     ptrdiff_t *taps; /* offsets, one input channel after the other */
     ptrdiff_t per_channel;
-    ptrdiff_t kslabs, cslabs, chunks;
+    gc_weight_slabs slabs;
     ptrdiff_t vectors; /* of output channels of the largest slab */
     int vb;
 } grad_lanes;
@@ -53,9 +50,8 @@ typedef struct sizes {
 } sizes;
 
 static sizes scratch_sizes(const gc_plan *plan, const grad_lanes *s) {
-    const gc_problem *p = &plan->problem;
     const size_t size = plan->kernels->real_size, lanes = (size_t)plan->kernels->lanes;
-    const ptrdiff_t cslab = gc_ceil_div(p->in_per_group, s->cslabs), *e = s->planes.extent;
+    const ptrdiff_t cslab = s->slabs.most_c, *e = s->planes.extent;
     const size_t taps = (size_t)(cslab * s->per_channel), channels = (size_t)s->vectors * lanes;
     return (sizes){
         .x = gc_round_up(gc_planes_elements(&s->planes, cslab) * size, 64),
@@ -71,9 +67,9 @@ static double predict(const gc_plan *plan, const grad_lanes *s) {
     const double positions =
         (double)p->batch * (double)(p->out_size[0] * p->out_size[1]) * (double)p->out_size[2];
     const double taps = (double)(p->in_per_group * s->per_channel);
-    const double each = taps * (double)(s->kslabs * s->vectors) * 0.58;
-    const double gradients = (double)(p->out_per_group * s->cslabs) * 1.6;
-    const double inputs = (double)(p->in_per_group * s->kslabs) * 0.8;
+    const double each = taps * (double)(s->slabs.k * s->vectors) * 0.58;
+    const double gradients = (double)(p->out_per_group * s->slabs.c) * 1.6;
+    const double inputs = (double)(p->in_per_group * s->slabs.k) * 0.8;
     return (double)p->groups * positions * (each + gradients + inputs) * GC_CYCLE;
 }
 
@@ -85,22 +81,17 @@ static gc_status create(gc_plan *plan) {
         const gc_status status = gc_axis_create(&s->axes[i], p, i);
         if (status != GC_OK) return status;
     }
-    s->kslabs = gc_ceil_div(p->out_per_group, out_slab);
-    s->cslabs = gc_ceil_div(p->in_per_group, in_slab);
-    s->vectors = gc_ceil_div(gc_ceil_div(p->out_per_group, s->kslabs), plan->kernels->lanes);
+    s->slabs = gc_weight_slabs_of(p);
+    s->vectors = gc_ceil_div(s->slabs.most_k, plan->kernels->lanes);
     s->vb = (int)gc_min(s->vectors, GC_MAX_LANE_DOT_VB);
-    gc_planes_choose(&s->planes, s->axes, gc_ceil_div(p->in_per_group, s->cslabs), box_bytes,
-                     plan->kernels, s->boxes);
+    gc_planes_choose(&s->planes, s->axes, s->slabs.most_c, box_bytes, plan->kernels, s->boxes);
     s->per_channel = p->kernel[0] * p->kernel[1] * p->kernel[2];
-    s->taps = gc_planes_taps(&s->planes, s->axes, gc_ceil_div(p->in_per_group, s->cslabs),
-                             s->planes.channel);
+    s->taps = gc_planes_taps(&s->planes, s->axes, s->slabs.most_c, s->planes.channel);
     if (s->taps == NULL) return GC_ERROR_MEMORY;
-    const ptrdiff_t alone = p->groups * s->kslabs * s->cslabs;
-    s->chunks = gc_max(1, gc_min(gc_ceil_div(wanted_units, alone), p->batch));
-    plan->units = alone * s->chunks;
+    plan->units = gc_weight_units(p, &s->slabs);
     const sizes z = scratch_sizes(plan, s);
     plan->scratch_size = z.x + z.g + z.sums + z.turned + z.row;
-    gc_weight_sums_share(plan, s->chunks);
+    gc_weight_sums_share(plan, s->slabs.chunks);
     plan->seconds = predict(plan, s);
     return GC_OK;
 }
@@ -129,40 +120,6 @@ static ptrdiff_t vectors_at(const piece *u, ptrdiff_t v) {
     return gc_min(u->s->vb, vectors - v);
 }
 
-/* One run of positions, of the channels of vectors `vector` .. vector + vb - 1. */
-static void pack_gradient_run(const piece *u, const char *from, ptrdiff_t vector, ptrdiff_t vb,
-                              ptrdiff_t position, ptrdiff_t n) {
-    const gc_plan *plan = u->run->plan;
-    const gc_problem *p = &plan->problem;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t *b = p->weight_strides, k = vector * lanes;
-    const ptrdiff_t channels = gc_min(vb * lanes, u->part.k1 - u->part.k0 - k);
-    char *to = gradients_at(u, vector, position, vb);
-    from += k * b[1];
-    if (plan->storage_size == size && b[4] == size && b[1] % size == 0) {
-        for (ptrdiff_t v = 0; v < vb; v++)
-            plan->kernels->turn(&(gc_turn){
-                .from = from + v * lanes * b[1],
-                .to = to + v * lanes * size,
-                .from_step = b[1] / size,
-                .to_step = vb * lanes,
-                .rows = channels - v * lanes,
-                .n = n,
-            });
-        return;
-    }
-    if (channels < vb * lanes) memset(to, 0, (size_t)(n * vb * lanes * size));
-    if (b[1] == plan->storage_size)
-        for (ptrdiff_t i = 0; i < n; i++)
-            plan->kernels->load(to + i * vb * lanes * size, from + i * b[4], b[1], channels,
-                                p->dtype);
-    else
-        for (ptrdiff_t c = 0; c < channels; c++) {
-            plan->kernels->load(u->row, from + c * b[1], b[4], n, p->dtype);
-            gc_scatter(to + c * size, vb * lanes, u->row, n, size);
-        }
-}
-
 static void pack_gradients(const piece *u, ptrdiff_t n) {
     const gc_problem *p = &u->run->plan->problem;
     const ptrdiff_t *b = p->weight_strides, wide = u->size[2];
@@ -171,11 +128,13 @@ static void pack_gradients(const piece *u, ptrdiff_t n) {
                         u->origin[0] * b[2] + u->origin[1] * b[3] + u->origin[2] * b[4];
     const int joined = b[3] == wide * b[4] && wide == p->out_size[2]; /* rows follow each other */
     const ptrdiff_t runs = joined ? 1 : u->size[1], each = joined ? u->size[1] * wide : wide;
+    const ptrdiff_t lanes = u->run->plan->kernels->lanes;
     for (ptrdiff_t v = 0, vb; (vb = vectors_at(u, v)) > 0; v += vb)
         for (ptrdiff_t d = 0; d < u->size[0]; d++)
             for (ptrdiff_t i = 0; i < runs; i++)
-                pack_gradient_run(u, image + d * b[2] + i * b[3], v, vb,
-                                  (d * u->size[1]) * wide + i * each, each);
+                gc_grad_lanes(u->run->plan, image + d * b[2] + i * b[3] + v * lanes * b[1],
+                              gc_min(vb * lanes, u->part.k1 - u->part.k0 - v * lanes), vb, each,
+                              gradients_at(u, v, d * u->size[1] * wide + i * each, vb), u->row);
 }
 
 static void pack_inputs(const piece *u, ptrdiff_t n, int again) {
@@ -225,8 +184,8 @@ static void add_box(const piece *u) {
 static void sum_piece(piece *u) {
     const gc_problem *p = &u->run->plan->problem;
     const grad_lanes *s = u->s;
-    const ptrdiff_t first = gc_cut(p->batch, s->chunks, u->part.chunk),
-                    last = gc_cut(p->batch, s->chunks, u->part.chunk + 1);
+    const ptrdiff_t first = gc_cut(p->batch, s->slabs.chunks, u->part.chunk),
+                    last = gc_cut(p->batch, s->slabs.chunks, u->part.chunk + 1);
     const ptrdiff_t boxes = s->boxes[0] * s->boxes[1] * s->boxes[2];
     memset(u->sums, 0, scratch_sizes(u->run->plan, s).sums);
     if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) return;
@@ -244,15 +203,6 @@ static void sum_piece(piece *u) {
         }
 }
 
-/* From sums[tap][output channel] to [output channel][tap]. */
-static void turn_sums(const piece *u) {
-    const gc_kernels *kernels = u->run->plan->kernels;
-    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, taps = taps_of(u);
-    const ptrdiff_t channels = u->part.k1 - u->part.k0, row = u->s->vectors * kernels->lanes;
-    for (ptrdiff_t t = 0; t < taps; t++)
-        gc_scatter(u->turned + t * size, taps, u->sums + t * row * size, channels, size);
-}
-
 static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
@@ -264,31 +214,23 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
     u.turned = u.sums + z.sums;
     u.row = u.turned + z.turned;
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t c = unit % s->cslabs, k = unit / s->cslabs % s->kslabs;
-        const ptrdiff_t rest = unit / s->cslabs / s->kslabs;
-        u.part = (gc_weight_part){
-            .group = rest / s->chunks,
-            .k0 = gc_cut(p->out_per_group, s->kslabs, k),
-            .k1 = gc_cut(p->out_per_group, s->kslabs, k + 1),
-            .c0 = gc_cut(p->in_per_group, s->cslabs, c),
-            .c1 = gc_cut(p->in_per_group, s->cslabs, c + 1),
-            .chunk = rest % s->chunks,
-        };
+        u.part = gc_weight_part_of(p, &s->slabs, unit);
         sum_piece(&u);
-        turn_sums(&u);
-        gc_weight_sums_put(run, s->chunks, &u.part, u.turned);
+        gc_weight_sums_put_lanes(run, s->slabs.chunks, &u.part, u.sums,
+                                 s->vectors * plan->kernels->lanes, u.turned);
     }
 }
 
-static void combine(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
+static void combine(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
     const grad_lanes *s = run->plan->state;
-    gc_weight_sums_combine(run, s->chunks, scratch, first, last);
+    gc_weight_sums_combine(run, s->slabs.chunks, first, last);
 }
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const grad_lanes *s = plan->state;
     snprintf(text, size, "%d taps x %d vectors of %d output channels; %td chunks of the batch",
-             plan->kernels->max_lane_dot_tb[s->vb - 1], s->vb, plan->kernels->lanes, s->chunks);
+             plan->kernels->max_lane_dot_tb[s->vb - 1], s->vb, plan->kernels->lanes,
+             s->slabs.chunks);
 }
 
 const gc_algorithm gc_grad_weight_lanes = {

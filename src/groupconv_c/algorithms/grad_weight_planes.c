@@ -324,9 +324,9 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
     }
 }
 
-static void combine(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
+static void combine(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
     const grad_weight *s = run->plan->state;
-    gc_weight_sums_combine(run, s->chunks, scratch, first, last);
+    gc_weight_sums_combine(run, s->chunks, first, last);
 }
 
 static void describe(const gc_plan *plan, char *text, size_t size) {

@@ -23,59 +23,27 @@ enum {
     few_boxes = 4,              /* of a call, so that it had better transform them again for each */
 };
 
-static const gc_winograd_kind kinds[GC_WINOGRAD_KINDS] = {{4, 3, 6}, {2, 5, 6}, {2, 3, 4}};
-
 static const char *refuse(const gc_plan *plan, int taps) {
-    const gc_problem *p = &plan->problem;
-    if (p->op == GC_GRAD_WEIGHT) return "it does not compute weight gradients";
-    if (p->kernel[0] != 1 || p->in_size[0] != 1 || p->out_size[0] != 1 || p->pad_before[0] != 0)
-        return "it works in two dimensions";
-    if (p->kernel[1] != taps || p->kernel[2] != taps)
-        return taps == 3 ? "it needs a kernel of 3x3" : "it needs a kernel of 5x5";
-    for (int i = 1; i < 3; i++)
-        if (p->stride[i] != 1 || p->dilation[i] != 1) return "it needs stride 1 and dilation 1";
-    return NULL;
+    if (plan->problem.op == GC_GRAD_WEIGHT) return "it does not compute weight gradients";
+    return gc_winograd_refuse(&plan->problem, taps);
 }
 
 static void destroy(gc_plan *plan) {
     gc_winograd *s = plan->state;
     if (s == NULL) return;
-    for (int i = 0; i < 3; i++) gc_axis_destroy(&s->axes[i]);
-    free(s->pieces);
+    gc_winograd_tiles_destroy(&s->tiles);
     free(s->taps);
     free(s->direct_taps);
     free(s);
     plan->state = NULL;
 }
 
-/* A stride of a power of two would put every element of a window into one cache set. */
-static ptrdiff_t off_set(ptrdiff_t n) { return n % 1024 < 48 || n % 1024 > 976 ? n + 48 + 16 : n; }
-
-/* Tiles are whole: they may cover more than the output. */
-static gc_status create_axes(const gc_problem *p, gc_winograd *s) {
-    gc_problem whole = *p;
-    whole.op = GC_CONV;
-    for (int i = 1; i < 3; i++) {
-        /* a transposed convolution of stride 1 is the forward one of the mirrored kernel */
-        if (p->op == GC_CONV_TRANSPOSE) whole.pad_before[i] = p->kernel[i] - 1 - p->pad_before[i];
-        whole.out_size[i] = gc_round_up((size_t)p->out_size[i], (size_t)s->kind.outputs);
-    }
-    for (int i = 0; i < 3; i++) {
-        const gc_status status = gc_axis_create(&s->axes[i], &whole, i);
-        if (status != GC_OK) return status;
-    }
-    s->tiles_high = whole.out_size[1] / s->kind.outputs;
-    s->tiles_wide = whole.out_size[2] / s->kind.outputs;
-    return GC_OK;
-}
-
 /* Rows of tiles per box: the fewest vectors in all that keep the transformed input in cache. */
-static void choose_box(const gc_plan *plan, gc_winograd *s) {
-    const gc_problem *p = &plan->problem;
-    const ptrdiff_t lanes = plan->kernels->lanes, high = gc_max(s->tiles_high, 1);
-    const ptrdiff_t wide = gc_max(s->tiles_wide, 1);
-    const ptrdiff_t per_vector = s->kind.window * s->kind.window * p->in_per_group * lanes *
-                                 (ptrdiff_t)plan->kernels->real_size;
+static ptrdiff_t choose_box(const gc_plan *plan, const gc_winograd_tiles *t) {
+    const ptrdiff_t lanes = plan->kernels->lanes, high = gc_max(t->high, 1);
+    const ptrdiff_t wide = gc_max(t->wide, 1);
+    const ptrdiff_t per_vector = t->kind.window * t->kind.window * plan->problem.in_per_group *
+                                 lanes * (ptrdiff_t)plan->kernels->real_size;
     ptrdiff_t best = 1, best_cost = 0;
     for (ptrdiff_t boxes = 1; boxes <= high; boxes++) {
         const ptrdiff_t rows = gc_ceil_div(high, boxes);
@@ -88,85 +56,40 @@ static void choose_box(const gc_plan *plan, gc_winograd *s) {
             best = rows;
         }
     }
-    const ptrdiff_t extent[3] = {1, best * s->kind.outputs, wide * s->kind.outputs};
-    s->boxes = gc_ceil_div(high, best);
-    s->box_high = best;
-    s->tile_vectors = gc_ceil_div(best * wide, lanes);
-    gc_planes_layout(&s->planes, s->axes, extent, (GC_MAX_VB + 1) * lanes);
-}
-
-static int reads_in_place(const gc_plan *plan) {
-    const gc_problem *p = &plan->problem;
-    return p->padding_mode == GC_ZEROS && p->input_strides[4] == plan->storage_size &&
-           (size_t)plan->storage_size == plan->kernels->real_size;
-}
-
-/* Lanes first .. last - 1 of a vector whose lane 0 is column `column` of a row of `width`, `shift` columns on. */
-static uint32_t lanes_inside(ptrdiff_t first, ptrdiff_t last, ptrdiff_t column, ptrdiff_t width,
-                             ptrdiff_t shift) {
-    uint32_t bits = 0;
-    for (ptrdiff_t l = first; l < last; l++)
-        if (column + shift + l >= 0 && column + shift + l < width) bits |= 1u << l;
-    return bits;
-}
-
-/* Where the vectors of tiles lie in rows: a row of tiles is tiles_wide * m columns. */
-static gc_status create_pieces(const gc_plan *plan, gc_winograd *s) {
-    const ptrdiff_t lanes = plan->kernels->lanes, m = s->kind.outputs;
-    const ptrdiff_t wide = gc_max(s->tiles_wide * m, 1), vectors = s->tile_vectors * m;
-    const ptrdiff_t width = s->in_place ? plan->problem.in_size[2] : s->planes.size[2];
-    const ptrdiff_t before = s->in_place ? s->axes[2].min_shift : 0;
-    s->parts = 1;
-    for (ptrdiff_t v = 0; v < vectors; v++)
-        s->parts = gc_max(s->parts, gc_ceil_div(v * lanes % wide + lanes, wide));
-    s->pieces = calloc((size_t)gc_max(vectors * s->parts, 1), sizeof *s->pieces);
-    if (s->pieces == NULL) return GC_ERROR_MEMORY;
-    for (ptrdiff_t v = 0; v < vectors; v++) {
-        gc_winograd_piece *piece = s->pieces + v * s->parts;
-        for (ptrdiff_t l = 0, last; l < lanes; l = last, piece++) {
-            const ptrdiff_t at = v * lanes + l;
-            last = gc_min(l + wide - at % wide, lanes);
-            piece->row = at / wide * m;
-            piece->column = at % wide - l + before;
-            for (ptrdiff_t h = 0; h < GC_WINOGRAD_SHIFTS; h++)
-                piece->bits[h] = lanes_inside(l, last, piece->column, width, h * m);
-            piece->more = last < lanes;
-        }
-    }
-    return GC_OK;
+    return best;
 }
 
 /* In the order of the weights, which a transposed convolution takes from the last to the first. */
 static gc_status create_direct_taps(const gc_plan *plan, gc_winograd *s) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, r = s->kind.taps;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, r = s->tiles.kind.taps;
     s->direct_taps = malloc((size_t)gc_max(p->in_per_group * r * r, 1) * sizeof *s->direct_taps);
     if (s->direct_taps == NULL) return GC_ERROR_MEMORY;
     ptrdiff_t *tap = s->direct_taps;
     for (ptrdiff_t c = 0; c < p->in_per_group; c++)
         for (ptrdiff_t i = 0; i < r * r; i++) {
             const ptrdiff_t at = p->op == GC_CONV_TRANSPOSE ? r * r - 1 - i : i;
-            *tap++ = size * (c * s->planes.channel + at / r * s->planes.pitch + at % r);
+            *tap++ = size * (c * s->tiles.planes.channel + at / r * s->tiles.planes.pitch + at % r);
         }
     return GC_OK;
 }
 
 static gc_winograd_panel panel_of(const gc_winograd *s, const gc_problem *p, ptrdiff_t rows) {
-    gc_winograd_panel panel = {.step = off_set(rows * p->in_per_group)};
-    panel.raw = s->kind.window * s->kind.window * panel.step;
+    gc_winograd_panel panel = {.step = gc_off_set(rows * p->in_per_group)};
+    panel.raw = s->tiles.kind.window * s->tiles.kind.window * panel.step;
     panel.size = panel.raw + rows * s->raw.per_k;
     return panel;
 }
 
 gc_winograd_sizes gc_winograd_scratch(const gc_plan *plan, const gc_winograd *s) {
     const size_t size = plan->kernels->real_size;
-    const int window = s->kind.window * s->kind.window;
+    const int window = s->tiles.kind.window * s->tiles.kind.window;
     const ptrdiff_t icg = plan->problem.in_per_group;
     const gc_winograd_sizes z = {
-        .planes = gc_round_up(gc_planes_elements(&s->planes, icg) * size, 64),
+        .planes = gc_round_up(gc_planes_elements(&s->tiles.planes, icg) * size, 64),
         .in = gc_round_up((size_t)(window * s->in_step) * size, 64),
         .out = gc_round_up((size_t)(window * s->out_step) * size, 64),
-        .rows = gc_round_up((size_t)(s->kind.outputs * s->out_row) * size, 64),
+        .rows = gc_round_up((size_t)(s->tiles.kind.outputs * s->out_row) * size, 64),
         .tile = gc_round_up((size_t)(GC_MAX_VB * plan->kernels->lanes) * size, 64),
         .slab = plan->prepares_in_work ? (size_t)s->slab.size * size : 0,
     };
@@ -179,55 +102,57 @@ gc_winograd_sizes gc_winograd_scratch(const gc_plan *plan, const gc_winograd *s)
 static ptrdiff_t join_slabs(gc_plan *plan, gc_winograd *s) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, icg = p->in_per_group;
-    const ptrdiff_t window = s->kind.window * s->kind.window, taps = s->kind.taps * s->kind.taps;
+    const ptrdiff_t window = s->tiles.kind.window * s->tiles.kind.window,
+                    taps = s->tiles.kind.taps * s->tiles.kind.taps;
     const ptrdiff_t input =
-        ((ptrdiff_t)gc_planes_elements(&s->planes, icg) + window * s->in_step) * size;
+        ((ptrdiff_t)gc_planes_elements(&s->tiles.planes, icg) + window * s->in_step) * size;
     const ptrdiff_t left = gc_max(thread_bytes - input, 0);
-    const ptrdiff_t products = window * s->tile_vectors * plan->kernels->lanes * size;
+    const ptrdiff_t products = window * s->tiles.vectors * plan->kernels->lanes * size;
     const ptrdiff_t weights = (window + taps) * icg * size;
     const ptrdiff_t fit = gc_min(
         gc_max(gc_min(products_bytes, left) / products / 8 * 8, least_channels), p->out_per_group);
     const ptrdiff_t late = gc_max(gc_min(left / (products + weights), k_slab), 1);
-    plan->prepares_in_work = !p->weights_ahead && p->batch * s->boxes <= few_boxes;
-    s->kslabs = gc_even_pieces(plan, p->groups * s->boxes, p->out_per_group,
+    plan->prepares_in_work = !p->weights_ahead && p->batch * s->tiles.boxes <= few_boxes;
+    s->kslabs = gc_even_pieces(plan, p->groups * s->tiles.boxes, p->out_per_group,
                                gc_ceil_div(p->out_per_group, late));
     const ptrdiff_t slab = gc_ceil_div(p->out_per_group, s->kslabs);
     const ptrdiff_t most = plan->prepares_in_work ? gc_min(late, fit) : fit;
     s->joined = most == p->out_per_group ? s->kslabs : gc_max(most / slab, 1);
-    s->kb = gc_choose_kb(plan->kernels, fit, s->tile_vectors, &s->cycles_per_channel_pair);
+    s->kb = gc_choose_kb(plan->kernels, fit, s->tiles.vectors, &s->cycles_per_channel_pair);
     s->cycles_per_channel_pair *= (double)p->out_per_group / (double)fit;
     return gc_min(s->joined * slab, p->out_per_group);
 }
 
 static double predict(const gc_plan *plan, const gc_winograd *s) {
     const gc_problem *p = &plan->problem;
-    const double window = s->kind.window * s->kind.window, v = (double)s->tile_vectors;
+    const double window = s->tiles.kind.window * s->tiles.kind.window, v = (double)s->tiles.vectors;
     const double icg = (double)p->in_per_group, ocg = (double)p->out_per_group;
     const double calls = window * ceil(ocg / s->kb) * ceil(v / plan->kernels->max_vb[s->kb - 1]);
     const double products =
         window * icg * s->cycles_per_channel_pair + window * ocg * v / 2 + 40 * calls;
     const double weights = gc_weights_cycles(window * icg * ocg * (double)plan->kernels->real_size);
-    const double rows = (double)(s->box_high * s->kind.outputs); /* of a box */
+    const double rows = (double)(s->tiles.box_high * s->tiles.kind.outputs); /* of a box */
     const double transforms = (icg + ocg) * v * window * 5.5;
-    const double elements = (double)gc_planes_elements(&s->planes, p->in_per_group);
+    const double elements = (double)gc_planes_elements(&s->tiles.planes, p->in_per_group);
     const double pack =
-        s->in_place ? 0 : elements * (p->input_strides[4] == plan->storage_size ? 0.25 : 1.5);
-    const double finish = ocg * (v * s->kind.outputs * s->kind.outputs * 3 + rows * 25);
+        s->tiles.in_place ? 0 : elements * (p->input_strides[4] == plan->storage_size ? 0.25 : 1.5);
+    const double finish = ocg * (v * s->tiles.kind.outputs * s->tiles.kind.outputs * 3 + rows * 25);
     /* most weights come while others are at work */
     const double cycles =
-        (double)s->boxes * (products + transforms + pack + finish) * 1.15 + 0.25 * weights;
+        (double)s->tiles.boxes * (products + transforms + pack + finish) * 1.15 + 0.25 * weights;
     return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
 
 /* Turned and transformed in the near caches, where they stay for work that does it itself. */
 static double predict_prepare(const gc_plan *plan, const gc_winograd *s) {
     const gc_problem *p = &plan->problem;
-    const double taps = s->kind.taps * s->kind.taps, window = s->kind.window * s->kind.window;
+    const double taps = s->tiles.kind.taps * s->tiles.kind.taps,
+                 window = s->tiles.kind.window * s->tiles.kind.window;
     const double pairs = (double)(p->groups * p->in_per_group * p->out_per_group);
-    const double transform = 0.6 * (taps + 3 * window * s->kind.taps / plan->kernels->lanes);
+    const double transform = 0.6 * (taps + 3 * window * s->tiles.kind.taps / plan->kernels->lanes);
     const double store = window * (double)plan->kernels->real_size / 3;
-    const double cycles =
-        plan->prepares_in_work ? (double)(p->batch * s->boxes) * transform : transform + store;
+    const double cycles = plan->prepares_in_work ? (double)(p->batch * s->tiles.boxes) * transform
+                                                 : transform + store;
     return pairs * cycles * GC_CYCLE;
 }
 
@@ -236,27 +161,24 @@ static gc_status create_kind(gc_plan *plan, int which) {
     const ptrdiff_t lanes = plan->kernels->lanes;
     gc_winograd *s = plan->state = calloc(1, sizeof *s);
     if (s == NULL) return GC_ERROR_MEMORY;
-    s->which = which;
-    s->kind = kinds[which];
-    const gc_status status = create_axes(p, s);
+    gc_status status = gc_winograd_tiles_cover(&s->tiles, plan, which);
+    if (status == GC_OK)
+        status = gc_winograd_tiles_cut(&s->tiles, plan, choose_box(plan, &s->tiles));
+    if (status == GC_OK) status = create_direct_taps(plan, s);
     if (status != GC_OK) return status;
-    choose_box(plan, s);
-    s->in_place = reads_in_place(plan);
-    if (create_pieces(plan, s) != GC_OK || create_direct_taps(plan, s) != GC_OK)
-        return GC_ERROR_MEMORY;
-    s->in_step = off_set(p->in_per_group * s->tile_vectors * lanes);
+    s->in_step = gc_off_set(p->in_per_group * s->tiles.vectors * lanes);
     const ptrdiff_t wide = join_slabs(plan, s);
-    s->out_step = off_set(wide * s->tile_vectors * lanes);
-    s->out_row = s->tile_vectors * lanes * s->kind.outputs;
+    s->out_step = gc_off_set(wide * s->tiles.vectors * lanes);
+    s->out_row = s->tiles.vectors * lanes * s->tiles.kind.outputs;
     s->taps = malloc((size_t)p->in_per_group * sizeof *s->taps);
     if (s->taps == NULL) return GC_ERROR_MEMORY;
     for (ptrdiff_t c = 0; c < p->in_per_group; c++)
-        s->taps[c] = c * s->tile_vectors * lanes * (ptrdiff_t)plan->kernels->real_size;
+        s->taps[c] = c * s->tiles.vectors * lanes * (ptrdiff_t)plan->kernels->real_size;
     gc_weights_create(&s->raw, plan);
     gc_weights_convert(&s->raw);
     s->group = panel_of(s, p, p->out_per_group);
     s->slab = panel_of(s, p, wide);
-    plan->units = p->batch * p->groups * s->boxes * s->kslabs;
+    plan->units = p->batch * p->groups * s->tiles.boxes * s->kslabs;
     if (p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     const gc_winograd_sizes z = gc_winograd_scratch(plan, s);
     plan->scratch_size = z.planes + z.in + z.out + z.rows + z.tile + z.slab;
@@ -284,7 +206,7 @@ void gc_winograd_fill(const gc_plan *plan, const gc_winograd_panel *panel, const
     for (ptrdiff_t i = 0; i < count; i++) {
         a.from = raw + i * per_k * size;
         a.to = to + (at + i) * p->in_per_group * size;
-        plan->kernels->winograd_weights[s->which](&a);
+        plan->kernels->winograd_weights[s->tiles.which](&a);
     }
 }
 
@@ -303,8 +225,8 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
 static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
     const gc_winograd *s = plan->state;
     const ptrdiff_t k = plan->problem.out_per_group, i = unit % s->kslabs;
-    const ptrdiff_t rows = s->box_high, first = unit / s->kslabs % s->boxes * rows;
-    return (double)(gc_min(rows, s->tiles_high - first) *
+    const ptrdiff_t rows = s->tiles.box_high, first = unit / s->kslabs % s->tiles.boxes * rows;
+    return (double)(gc_min(rows, s->tiles.high - first) *
                     (gc_cut(k, s->kslabs, i + 1) - gc_cut(k, s->kslabs, i)));
 }
 
@@ -312,8 +234,9 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
     const gc_winograd *s = plan->state;
     snprintf(text, size,
              "F(%dx%d, %dx%d), %td boxes of %td tiles; products %d output channels x %d vectors",
-             s->kind.outputs, s->kind.outputs, s->kind.taps, s->kind.taps, s->boxes,
-             s->box_high * s->tiles_wide, s->kb, plan->kernels->max_vb[s->kb - 1]);
+             s->tiles.kind.outputs, s->tiles.kind.outputs, s->tiles.kind.taps, s->tiles.kind.taps,
+             s->tiles.boxes, s->tiles.box_high * s->tiles.wide, s->kb,
+             plan->kernels->max_vb[s->kb - 1]);
 }
 
 /* Each kind is an algorithm of its own: a name tells which operations make a result. */

@@ -3,9 +3,9 @@
 #define GC_WINOGRAD_H
 
 #include "../plan.h"
-#include "pack.h"
 #include "tile_store.h"
 #include "weights.h"
+#include "winograd_tiles.h"
 
 /* Weights of some output channels of one group: U[window][row][channel], then the weights themselves, as
  * reals: what is not finite is computed from them. In reals. */
@@ -16,16 +16,7 @@ typedef struct gc_winograd_panel {
 } gc_winograd_panel;
 
 typedef struct gc_winograd {
-    gc_winograd_kind kind;
-    int which;
-    gc_axis axes[3];  /* of the rows and columns that tiles cover */
-    gc_planes planes; /* of a box, where it is packed */
-    int in_place;     /* windows are read where the caller has them */
-    ptrdiff_t boxes, tiles_high, tiles_wide;
-    ptrdiff_t box_high;     /* tiles */
-    ptrdiff_t tile_vectors; /* of a full box */
-    gc_winograd_piece *pieces;
-    ptrdiff_t parts;        /* pieces of a vector */
+    gc_winograd_tiles tiles;
     ptrdiff_t *taps;        /* one per input channel, for the products */
     ptrdiff_t *direct_taps; /* of a packed box */
     gc_weights raw;

@@ -13,9 +13,10 @@
 typedef struct box {
     const gc_run *run;
     const gc_winograd *s;
-    char *planes, *in, *out, *rows, *tile;
+    gc_winograd_box tiles;
+    char *in, *out, *rows, *tile;
     char *slab; /* where a slab's weights are transformed */
-    ptrdiff_t n, g, origin, rows_of_tiles;
+    ptrdiff_t n, g;
     ptrdiff_t packed; /* the origin of the box in the planes, or -1 */
 } box;
 
@@ -28,50 +29,12 @@ typedef struct slab {
 
 static void bind(box *b, const gc_plan *plan, char *scratch) {
     const gc_winograd_sizes z = gc_winograd_scratch(plan, b->s);
-    b->planes = scratch;
-    b->in = b->planes + z.planes;
+    b->tiles.planes = scratch;
+    b->in = b->tiles.planes + z.planes;
     b->out = b->in + z.in;
     b->rows = b->out + z.out;
     b->tile = b->rows + z.rows;
     b->slab = b->tile + z.tile;
-}
-
-static const char *image_of(const box *b) {
-    const gc_problem *p = &b->run->plan->problem;
-    return (const char *)b->run->arrays->input + b->n * p->input_strides[0] +
-           b->g * p->in_per_group * p->input_strides[1];
-}
-
-/* `again`: the planes hold a box of the same origin. */
-static void pack(const box *b, int again) {
-    const gc_problem *p = &b->run->plan->problem;
-    const ptrdiff_t origin[3] = {0, b->origin * b->s->kind.outputs, 0};
-    gc_pack(b->run->plan, b->s->axes, &b->s->planes, image_of(b), p->input_strides + 1,
-            p->in_per_group, origin, again, b->planes);
-}
-
-static void transform_input(const box *b) {
-    const gc_plan *plan = b->run->plan;
-    const gc_problem *p = &plan->problem;
-    const gc_winograd *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t channel = s->in_place ? p->input_strides[1] : s->planes.channel * size;
-    gc_winograd_input a = {
-        .source = s->in_place ? image_of(b) : b->planes,
-        .row_step = s->in_place ? p->input_strides[3] : s->planes.pitch * size,
-        .first = s->in_place ? b->origin * s->kind.outputs + s->axes[1].min_shift : 0,
-        .height = s->in_place ? p->in_size[1] : s->planes.size[1],
-        .pieces = s->pieces,
-        .parts = s->parts,
-        .vectors = gc_ceil_div(b->rows_of_tiles * s->tiles_wide, lanes),
-        .out_step = s->in_step,
-        .out = b->in,
-    };
-    for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
-        plan->kernels->winograd_input[s->which](&a);
-        a.source += channel;
-        a.out = (char *)a.out + s->tile_vectors * lanes * size;
-    }
 }
 
 static slab slab_of(const box *b, ptrdiff_t k, ptrdiff_t count) {
@@ -120,8 +83,8 @@ static void multiply(const box *b, const slab *t) {
     const gc_problem *p = &plan->problem;
     const gc_winograd *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t window = s->kind.window * s->kind.window;
-    const ptrdiff_t vectors = gc_ceil_div(b->rows_of_tiles * s->tiles_wide, lanes);
+    const ptrdiff_t window = s->tiles.kind.window * s->tiles.kind.window;
+    const ptrdiff_t vectors = gc_ceil_div(b->tiles.rows * s->tiles.wide, lanes);
     const ptrdiff_t tiles = gc_ceil_div(t->count, s->kb), kb = t->count / tiles;
     const ptrdiff_t wider = t->count % tiles; /* so many tiles have an output channel more */
     const cut wide = cut_of(plan->kernels, kb + (wider > 0), vectors),
@@ -132,7 +95,7 @@ static void multiply(const box *b, const slab *t) {
         .ntaps = p->in_per_group,
         .weight_k = p->in_per_group,
         .init = zeros,
-        .out_k = s->tile_vectors * lanes,
+        .out_k = s->tiles.vectors * lanes,
     };
     for (ptrdiff_t e = 0; e < window; e++) {
         const char *weights = t->weights + e * t->step;
@@ -156,7 +119,7 @@ static void finish_rows(const box *b, ptrdiff_t k) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const gc_winograd *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, m = s->kind.outputs;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, m = s->tiles.kind.outputs;
     const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
     char *out = (char *)b->run->arrays->output + b->n * o[0] + k * o[1];
     const char *residual =
@@ -169,11 +132,11 @@ static void finish_rows(const box *b, ptrdiff_t k) {
         .activation = p->activation,
         .parameter = p->activation_parameter,
     };
-    for (ptrdiff_t t = 0; t < b->rows_of_tiles; t++)
+    for (ptrdiff_t t = 0; t < b->tiles.rows; t++)
         for (ptrdiff_t i = 0; i < m; i++) {
-            const ptrdiff_t row = (b->origin + t) * m + i;
+            const ptrdiff_t row = (b->tiles.origin + t) * m + i;
             if (row >= p->out_size[1]) return;
-            f.from = b->rows + (i * s->out_row + t * s->tiles_wide * m) * size;
+            f.from = b->rows + (i * s->out_row + t * s->tiles.wide * m) * size;
             f.to = out + row * o[3];
             if (residual) f.residual = residual + row * r[3];
             plan->kernels->finish(&f);
@@ -185,20 +148,20 @@ static void redo_directly(box *b, const void *weight, const void *bias) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t m = s->kind.outputs, wide = s->tiles_wide * m;
+    const ptrdiff_t m = s->tiles.kind.outputs, wide = s->tiles.wide * m;
     gc_tap_sum sum = {
         .weight = weight,
         .taps = s->direct_taps,
-        .ntaps = plan->problem.in_per_group * s->kind.taps * s->kind.taps,
+        .ntaps = plan->problem.in_per_group * s->tiles.kind.taps * s->tiles.kind.taps,
         .init = bias,
         .out = b->tile,
     };
-    if (b->packed != b->origin) pack(b, 0);
-    b->packed = b->origin;
-    for (ptrdiff_t y = 0; y < b->rows_of_tiles * m; y++)
+    if (b->packed != b->tiles.origin) gc_winograd_pack(&s->tiles, plan, &b->tiles, 0);
+    b->packed = b->tiles.origin;
+    for (ptrdiff_t y = 0; y < b->tiles.rows * m; y++)
         for (ptrdiff_t x = 0; x < wide; x += lanes) {
             char *to = b->rows + (y % m * s->out_row + y / m * wide + x) * size;
-            sum.plane = b->planes + (y * s->planes.pitch + x) * size;
+            sum.plane = b->tiles.planes + (y * s->tiles.planes.pitch + x) * size;
             plan->kernels->tap_sum[0][0](&sum);
             for (ptrdiff_t l = 0; l < gc_min(lanes, wide - x); l++)
                 if (!isfinite(gc_read_real(to, l, size)))
@@ -210,13 +173,13 @@ static void run_slab(box *b, const slab *t) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t tiles = b->rows_of_tiles * s->tiles_wide, vectors = gc_ceil_div(tiles, lanes);
+    const ptrdiff_t tiles = b->tiles.rows * s->tiles.wide, vectors = gc_ceil_div(tiles, lanes);
     const ptrdiff_t last = tiles - (vectors - 1) * lanes;
     multiply(b, t);
     for (ptrdiff_t i = 0; i < t->count; i++) {
         const ptrdiff_t channel = b->g * plan->problem.out_per_group + t->k + i;
         const gc_winograd_output a = {
-            .in = b->out + i * s->tile_vectors * lanes * size,
+            .in = b->out + i * s->tiles.vectors * lanes * size,
             .init = (const char *)b->run->bias + channel * size,
             .in_step = s->out_step,
             .vectors = vectors,
@@ -224,35 +187,47 @@ static void run_slab(box *b, const slab *t) {
             .last_bits = (uint32_t)((1ull << last) - 1),
             .out = b->rows,
         };
-        if (plan->kernels->winograd_output[s->which](&a))
+        if (plan->kernels->winograd_output[s->tiles.which](&a))
             redo_directly(b, t->raw + i * s->raw.per_k * size, a.init);
         finish_rows(b, channel);
     }
+}
+
+/* The transformed windows of a box, counted over images and groups. */
+static void start_box(box *b, ptrdiff_t place) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_winograd_tiles *t = &b->s->tiles;
+    const ptrdiff_t origin = place % t->boxes * t->box_high;
+    const int again = b->packed >= 0 && b->packed == origin;
+    b->g = place / t->boxes % p->groups;
+    b->n = place / t->boxes / p->groups;
+    b->tiles.image = (const char *)b->run->arrays->input + b->n * p->input_strides[0] +
+                     b->g * p->in_per_group * p->input_strides[1];
+    b->tiles.origin = origin;
+    b->tiles.rows = gc_min(t->box_high, t->high - origin);
+    b->packed = -1;
+    if (!t->in_place) {
+        gc_winograd_pack(t, plan, &b->tiles, again);
+        b->packed = origin;
+    }
+    gc_winograd_windows(t, plan, &b->tiles, b->s->in_step, t->vectors * plan->kernels->lanes,
+                        b->in);
 }
 
 void gc_winograd_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const gc_winograd *s = plan->state;
-    box b = {.run = run, .s = s, .packed = -1};
+    box b = {.run = run, .s = s, .tiles.channels = p->in_per_group, .packed = -1};
     bind(&b, plan, scratch);
-    gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, b.planes);
+    gc_planes_clear_slack(&s->tiles.planes, p->in_per_group, plan->kernels, b.tiles.planes);
     ptrdiff_t ready = -1;
     for (ptrdiff_t unit = first, n; unit < last; unit += n) {
         const ptrdiff_t i = unit % s->kslabs, place = unit / s->kslabs;
         n = gc_min(gc_min(s->joined, s->kslabs - i), last - unit);
         if (place != ready) {
-            const int again = b.packed >= 0 && b.packed == place % s->boxes * s->box_high;
-            b.origin = place % s->boxes * s->box_high;
-            b.g = place / s->boxes % p->groups;
-            b.n = place / s->boxes / p->groups;
-            b.rows_of_tiles = gc_min(s->box_high, s->tiles_high - b.origin);
-            b.packed = -1;
-            if (!s->in_place) {
-                pack(&b, again);
-                b.packed = b.origin;
-            }
-            transform_input(&b);
+            start_box(&b, place);
             ready = place;
         }
         const ptrdiff_t k = gc_cut(p->out_per_group, s->kslabs, i);

@@ -17,6 +17,7 @@
 #include "lane_dot_tmpl.h"
 #include "turn_tmpl.h"
 #include "winograd_tmpl.h"
+#include "winograd_gradient_tmpl.h"
 #include "fourier_tmpl.h"
 #include "channel_lanes_tmpl.h"
 
@@ -57,6 +58,8 @@ static const gc_kernels OP(table) = {
     .winograd_weights = {OP(winograd_weights63), OP(winograd_weights65), OP(winograd_weights43)},
     .winograd_input = {OP(winograd_input46), OP(winograd_input26), OP(winograd_input24)},
     .winograd_output = {OP(winograd_output46), OP(winograd_output26), OP(winograd_output24)},
+    .winograd_gradients = OP(winograd_gradients),
+    .winograd_kernels = OP(winograd_kernels),
     .fourier_forth = OP(fourier_forth),
     .fourier_back = OP(fourier_back),
     .fourier_sum = {OP(fourier_sum1), OP(fourier_sum2), OP(fourier_sum3), OP(fourier_sum4)},

@@ -45,6 +45,8 @@ typedef struct gc_kernels {
     void (*winograd_weights[GC_WINOGRAD_KINDS])(const gc_winograd_weights *);
     void (*winograd_input[GC_WINOGRAD_KINDS])(const gc_winograd_input *);
     int (*winograd_output[GC_WINOGRAD_KINDS])(const gc_winograd_output *);
+    void (*winograd_gradients)(const gc_winograd_gradients *);
+    int (*winograd_kernels)(const gc_winograd_kernels *);
     void (*fourier_forth)(const gc_fourier *);
     void (*fourier_back)(const gc_fourier *);
     void (*fourier_sum[GC_MAX_FOURIER_BLOCKS])(const gc_fourier_sum *);

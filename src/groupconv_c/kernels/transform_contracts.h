@@ -73,6 +73,25 @@ typedef struct gc_winograd_output {
     void *out;
 } gc_winograd_output;
 
+/* winograd_gradients: a row of tiles of output gradients, taken to the points of F(4x4, 3x3); a vector of channels.
+ * Position (i, j) of the row of tiles is the vector at from + i*row + j*step, for i < rows <= 4 and j < columns; those
+ * beyond are zeros. Point (i, j) of tile t goes to the vector at out + (6*i + j)*out_step + t*step. */
+typedef struct gc_winograd_gradients {
+    const void *from;
+    ptrdiff_t row, step, rows, columns;
+    void *out;
+    ptrdiff_t out_step;
+} gc_winograd_gradients;
+
+/* winograd_kernels: one input channel by `vectors` vectors of output channels. From sums of products over tiles, at
+ * point (i, j) in[(6*i + j)*in_step ..], to the kernel's gradient at (i, j) out[(3*i + j)*out_step ..]. Returns whether
+ * one is not finite. */
+typedef struct gc_winograd_kernels {
+    const void *in;
+    void *out;
+    ptrdiff_t in_step, out_step, vectors;
+} gc_winograd_kernels;
+
 /* turn: channels side by side at each position. to[i*to_step + r] = from[r*from_step + i] for r < rows, and
  * 0 for rows <= r < lanes; i < n. only_rows: r < rows, and nothing else is touched. */
 typedef struct gc_turn {
