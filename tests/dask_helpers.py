@@ -28,6 +28,21 @@ LAYERS = {
         {"padding": 1, "stride": 2, "groups": 16, "transposed": True},
     ),
     "dense transposed": ((1, 32, 20, 18), (32, 24, 3, 3), {"padding": 1, "transposed": True}),
+    "transposed by two, 4x4": (
+        (1, 64, 21, 18),
+        (64, 32, 4, 4),
+        {"padding": 1, "stride": 2, "transposed": True},
+    ),
+    "transposed by two, 5x3": (
+        (1, 64, 21, 18),
+        (64, 32, 5, 3),
+        {"padding": 2, "stride": 2, "transposed": True},
+    ),
+    "transposed by two, 4x5": (
+        (1, 64, 21, 18),
+        (64, 32, 4, 5),
+        {"padding": 0, "stride": 2, "transposed": True},
+    ),
     "depthwise 14x14": ((2, 16, 14, 14), (16, 1, 5, 5), {"padding": 2, "groups": 16}),
     "depthwise strided": (
         (1, 16, 41, 36),

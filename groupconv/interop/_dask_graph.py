@@ -19,6 +19,7 @@ from groupconv.interop._windows import Axis, Run, Window
 AnyArray: TypeAlias = da.Array | np.ndarray[Any, Any]
 
 # Winograd's tiles are 4 or 2 outputs wide, and an output's bits depend on its place in its tile.
+# The outputs of a transposed convolution's tile lie `stride` apart.
 _WINOGRAD_TILE = 4
 
 
@@ -172,7 +173,7 @@ def _tile(algorithm: str, arguments: Arguments, geometry: Geometry) -> int:
     wherever it lies.
     """
     if algorithm.startswith("winograd"):
-        return _WINOGRAD_TILE
+        return _WINOGRAD_TILE * (max(arguments.stride) if arguments.transposed else 1)
     if algorithm == "fourier":  # its blocks, along rows: src/groupconv_c/algorithms/fourier.c
         span = arguments.dilation[-1] * (geometry.kernel[-1] - 1) + 1
         points = 1 << (2 * span - 1).bit_length()

@@ -21,6 +21,7 @@ extern const gc_algorithm gc_reference;
 extern const gc_algorithm gc_winograd_2x2;
 extern const gc_algorithm gc_winograd_2x2_5x5;
 extern const gc_algorithm gc_winograd_4x4;
+extern const gc_algorithm gc_winograd_4x4_up2;
 
 /* Kinds of prepared weights; plans of one problem family may share those of one kind. */
 enum {

@@ -128,7 +128,7 @@ static gc_status create(gc_plan *plan) {
     s->slabs = gc_weight_slabs_of(p);
     s->vectors = gc_ceil_div(s->slabs.most_k, lanes);
     s->vb = (int)gc_min(s->vectors, GC_MAX_LANE_DOT_VB);
-    gc_status status = gc_winograd_tiles_cover(&s->tiles, plan, GC_WINOGRAD_43);
+    gc_status status = gc_winograd_tiles_cover(&s->tiles, p, GC_WINOGRAD_43);
     if (status == GC_OK) status = gc_winograd_tiles_cut(&s->tiles, plan, choose_box(plan, s));
     if (status != GC_OK) return status;
     s->images = gc_max(gc_min(choose_images(plan, s), p->batch / s->slabs.chunks), 1);

@@ -7,9 +7,20 @@
 #include "weights.h"
 #include "winograd_tiles.h"
 
-/* Weights of some output channels of one group: U[window][row][channel], then the weights themselves, as
+/* One of the convolutions of stride 1 that a problem consists of: a transposed one of stride 2 has four, whose outputs
+ * lie between each other; all others are one. Its kernel is `ntaps` weights of each channel in their places of a square,
+ * the others of which are zeros, and so may be elements of the transformed kernel. */
+enum { GC_WINOGRAD_PHASES = 4, GC_WINOGRAD_TAPS = 25 };
+typedef struct gc_winograd_phase {
+    ptrdiff_t first; /* of its weights among those of an output channel */
+    int ntaps, place[GC_WINOGRAD_TAPS];
+    uint64_t points; /* elements that are not always zero */
+} gc_winograd_phase;
+
+/* Weights of some output channels of one group: U[window][phase][row][channel], then the weights themselves, as
  * reals: what is not finite is computed from them. In reals. */
 typedef struct gc_winograd_panel {
+    ptrdiff_t rows;
     ptrdiff_t step; /* between elements of the window */
     ptrdiff_t raw;  /* where the weights themselves begin */
     ptrdiff_t size;
@@ -17,8 +28,11 @@ typedef struct gc_winograd_panel {
 
 typedef struct gc_winograd {
     gc_winograd_tiles tiles;
+    int up;   /* the stride of a transposed convolution, otherwise 1: up*up phases */
+    int bare; /* nothing is left to be done to results */
+    gc_winograd_phase phases[GC_WINOGRAD_PHASES];
     ptrdiff_t *taps;        /* one per input channel, for the products */
-    ptrdiff_t *direct_taps; /* of a packed box */
+    ptrdiff_t *direct_taps; /* of a packed box, in the order of the weights */
     gc_weights raw;
     ptrdiff_t kslabs, in_step, out_step, out_row;
     ptrdiff_t joined;        /* slabs that are multiplied together, at most */
@@ -30,7 +44,7 @@ typedef struct gc_winograd {
 
 /* Bytes of each part of a thread's scratch memory, in this order. */
 typedef struct gc_winograd_sizes {
-    size_t planes, in, out, rows, tile, slab;
+    size_t planes, in, out, rows, tile, zipped, slab;
 } gc_winograd_sizes;
 
 gc_winograd_sizes gc_winograd_scratch(const gc_plan *plan, const gc_winograd *s);

@@ -15,8 +15,7 @@ const char *gc_winograd_refuse(const gc_problem *p, int taps) {
 }
 
 /* Tiles are whole: they may cover more than the output. */
-gc_status gc_winograd_tiles_cover(gc_winograd_tiles *t, const gc_plan *plan, int which) {
-    const gc_problem *p = &plan->problem;
+gc_status gc_winograd_tiles_cover(gc_winograd_tiles *t, const gc_problem *p, int which) {
     t->which = which;
     t->kind = kinds[which];
     gc_problem whole = *p;

@@ -28,7 +28,7 @@ typedef struct gc_winograd_box {
 /* Why the problem has no such tiles, or NULL. */
 const char *gc_winograd_refuse(const gc_problem *p, int taps);
 /* First the tiles, then how they are cut into boxes. */
-gc_status gc_winograd_tiles_cover(gc_winograd_tiles *t, const gc_plan *plan, int which);
+gc_status gc_winograd_tiles_cover(gc_winograd_tiles *t, const gc_problem *p, int which);
 gc_status gc_winograd_tiles_cut(gc_winograd_tiles *t, const gc_plan *plan, ptrdiff_t box_high);
 void gc_winograd_tiles_destroy(gc_winograd_tiles *t);
 

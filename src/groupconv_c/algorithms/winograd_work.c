@@ -14,7 +14,7 @@ typedef struct box {
     const gc_run *run;
     const gc_winograd *s;
     gc_winograd_box tiles;
-    char *in, *out, *rows, *tile;
+    char *in, *out, *rows, *tile, *zipped;
     char *slab; /* where a slab's weights are transformed */
     ptrdiff_t n, g;
     ptrdiff_t packed; /* the origin of the box in the planes, or -1 */
@@ -24,7 +24,7 @@ typedef struct box {
 typedef struct slab {
     ptrdiff_t k, count;
     const char *weights, *raw;
-    ptrdiff_t step; /* bytes between elements of the window */
+    ptrdiff_t step, phase; /* bytes between elements of the window, and between phases */
 } slab;
 
 static void bind(box *b, const gc_plan *plan, char *scratch) {
@@ -34,7 +34,8 @@ static void bind(box *b, const gc_plan *plan, char *scratch) {
     b->out = b->in + z.in;
     b->rows = b->out + z.out;
     b->tile = b->rows + z.rows;
-    b->slab = b->tile + z.tile;
+    b->zipped = b->tile + z.tile;
+    b->slab = b->zipped + z.zipped;
 }
 
 static slab slab_of(const box *b, ptrdiff_t k, ptrdiff_t count) {
@@ -53,6 +54,7 @@ static slab slab_of(const box *b, ptrdiff_t k, ptrdiff_t count) {
         .weights = weights + row * plan->problem.in_per_group * size,
         .raw = weights + (panel->raw + row * s->raw.per_k) * size,
         .step = panel->step * size,
+        .phase = panel->rows * plan->problem.in_per_group * size,
     };
 }
 
@@ -78,7 +80,8 @@ static void multiply_tile(const gc_kernels *kernels, const cut *c, gc_tap_sum *s
     }
 }
 
-static void multiply(const box *b, const slab *t) {
+/* Phase f. Where its kernels are zeros, so are the products. */
+static void multiply(const box *b, const slab *t, int f) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const gc_winograd *s = b->s;
@@ -97,14 +100,20 @@ static void multiply(const box *b, const slab *t) {
         .init = zeros,
         .out_k = s->tiles.vectors * lanes,
     };
+    const ptrdiff_t block = t->count * sum.out_k * size;
+    const char *first = t->weights + f * t->phase;
     for (ptrdiff_t e = 0; e < window; e++) {
-        const char *weights = t->weights + e * t->step;
-        char *out = b->out + e * s->out_step * size;
+        const char *weights = first + e * t->step;
+        char *out = b->out + e * s->out_step * size + f * block;
+        if (!(s->phases[f].points >> e & 1)) {
+            memset(out, 0, (size_t)block);
+            continue;
+        }
         for (ptrdiff_t i = 0; i < tiles; i++) {
             const cut *c = i < wider ? &wide : &narrow;
             sum.weight = weights;
             weights += c->kb * p->in_per_group * size;
-            if (i + 1 == tiles) weights = t->weights + (e + 1) * t->step;
+            if (i + 1 == tiles) weights = first + (e + 1) * t->step;
             sum.fetch = e + 1 < window || i + 1 < tiles ? weights : NULL;
             sum.fetch_step = c->kb * size;
             sum.plane = b->in + e * s->in_step * size;
@@ -115,6 +124,7 @@ static void multiply(const box *b, const slab *t) {
     }
 }
 
+/* Rows of phases lie between each other, and so do their columns. */
 static void finish_rows(const box *b, ptrdiff_t k) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
@@ -132,27 +142,36 @@ static void finish_rows(const box *b, ptrdiff_t k) {
         .activation = p->activation,
         .parameter = p->activation_parameter,
     };
+    const ptrdiff_t phase = m * s->out_row * size;
+    const int next = o[4] == plan->storage_size && k + 1 < p->groups * p->out_per_group;
     for (ptrdiff_t t = 0; t < b->tiles.rows; t++)
-        for (ptrdiff_t i = 0; i < m; i++) {
-            const ptrdiff_t row = (b->tiles.origin + t) * m + i;
+        for (ptrdiff_t i = 0; i < m * s->up; i++) {
+            const ptrdiff_t row = (b->tiles.origin + t) * m * s->up + i;
             if (row >= p->out_size[1]) return;
-            f.from = b->rows + (i * s->out_row + t * s->tiles.wide * m) * size;
+            f.from = b->rows + (i / s->up * s->out_row + t * s->tiles.wide * m) * size;
             f.to = out + row * o[3];
+            if (next) gc_prefetch((const char *)f.to + o[1], p->out_size[2] * o[4]);
+            if (s->up == 2) {
+                const char *even = (const char *)f.from + i % 2 * 2 * phase;
+                plan->kernels->zip(s->bare ? f.to : b->zipped, even, even + phase, f.n);
+                if (s->bare) continue;
+                f.from = b->zipped;
+            }
             if (residual) f.residual = residual + row * r[3];
             plan->kernels->finish(&f);
         }
 }
 
-/* Replaces the box's results of one channel that are not finite by plain tap sums over its planes. */
-static void redo_directly(box *b, const void *weight, const void *bias) {
+/* Replaces results of phase f of one channel that are not finite by plain tap sums over the box's planes. */
+static void redo_directly(box *b, int f, const char *weight, const void *bias, char *rows) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     const ptrdiff_t m = s->tiles.kind.outputs, wide = s->tiles.wide * m;
     gc_tap_sum sum = {
-        .weight = weight,
-        .taps = s->direct_taps,
-        .ntaps = plan->problem.in_per_group * s->tiles.kind.taps * s->tiles.kind.taps,
+        .weight = weight + s->phases[f].first * size,
+        .taps = s->direct_taps + s->phases[f].first,
+        .ntaps = plan->problem.in_per_group * s->phases[f].ntaps,
         .init = bias,
         .out = b->tile,
     };
@@ -160,7 +179,7 @@ static void redo_directly(box *b, const void *weight, const void *bias) {
     b->packed = b->tiles.origin;
     for (ptrdiff_t y = 0; y < b->tiles.rows * m; y++)
         for (ptrdiff_t x = 0; x < wide; x += lanes) {
-            char *to = b->rows + (y % m * s->out_row + y / m * wide + x) * size;
+            char *to = rows + (y % m * s->out_row + y / m * wide + x) * size;
             sum.plane = b->tiles.planes + (y * s->tiles.planes.pitch + x) * size;
             plan->kernels->tap_sum[0][0](&sum);
             for (ptrdiff_t l = 0; l < gc_min(lanes, wide - x); l++)
@@ -175,20 +194,22 @@ static void run_slab(box *b, const slab *t) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     const ptrdiff_t tiles = b->tiles.rows * s->tiles.wide, vectors = gc_ceil_div(tiles, lanes);
     const ptrdiff_t last = tiles - (vectors - 1) * lanes;
-    multiply(b, t);
+    for (int f = 0; f < s->up * s->up; f++) multiply(b, t, f);
     for (ptrdiff_t i = 0; i < t->count; i++) {
         const ptrdiff_t channel = b->g * plan->problem.out_per_group + t->k + i;
-        const gc_winograd_output a = {
-            .in = b->out + i * s->tiles.vectors * lanes * size,
+        gc_winograd_output a = {
             .init = (const char *)b->run->bias + channel * size,
             .in_step = s->out_step,
             .vectors = vectors,
             .out_row = s->out_row,
             .last_bits = (uint32_t)((1ull << last) - 1),
-            .out = b->rows,
         };
-        if (plan->kernels->winograd_output[s->tiles.which](&a))
-            redo_directly(b, t->raw + i * s->raw.per_k * size, a.init);
+        for (int f = 0; f < s->up * s->up; f++) {
+            a.in = b->out + (f * t->count + i) * s->tiles.vectors * lanes * size;
+            a.out = b->rows + f * s->tiles.kind.outputs * s->out_row * size;
+            if (plan->kernels->winograd_output[s->tiles.which](&a))
+                redo_directly(b, f, t->raw + i * s->raw.per_k * size, a.init, a.out);
+        }
         finish_rows(b, channel);
     }
 }
