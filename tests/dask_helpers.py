@@ -22,6 +22,7 @@ LAYERS = {
         {"padding": 4, "dilation": 4, "groups": 16},
     ),
     "depthwise wide": ((1, 16, 40, 80), (16, 1, 1, 37), {"padding": (0, 18), "groups": 16}),
+    "depthwise 31x31": ((2, 32, 40, 80), (32, 1, 31, 31), {"padding": 15, "groups": 32}),
     "depthwise transposed": (
         (1, 16, 20, 18),
         (16, 1, 4, 4),

@@ -174,7 +174,7 @@ def _tile(algorithm: str, arguments: Arguments, geometry: Geometry) -> int:
     """
     if algorithm.startswith("winograd"):
         return _WINOGRAD_TILE * (max(arguments.stride) if arguments.transposed else 1)
-    if algorithm == "fourier":  # its blocks, along rows: src/groupconv_c/algorithms/fourier.c
+    if algorithm.endswith("fourier"):  # blocks along rows: fourier.c, depthwise_fourier.c
         span = arguments.dilation[-1] * (geometry.kernel[-1] - 1) + 1
         points = 1 << (2 * span - 1).bit_length()
         return points - span + 1

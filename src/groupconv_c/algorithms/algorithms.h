@@ -5,6 +5,7 @@
 #include "../plan.h"
 
 extern const gc_algorithm gc_channel_lanes;
+extern const gc_algorithm gc_depthwise_fourier;
 extern const gc_algorithm gc_depthwise_in_place;
 extern const gc_algorithm gc_depthwise_line;
 extern const gc_algorithm gc_depthwise_packed;
@@ -30,7 +31,8 @@ enum {
     GC_KEY_LANE_RUNS = 16,
     GC_KEY_LANE_TILES,
     GC_KEY_PASSES,
-    GC_KEY_FOURIER
+    GC_KEY_FOURIER,
+    GC_KEY_FOURIER_ROWS
 };
 
 /* Seconds of a cycle in predictions; only ratios decide. */

@@ -56,45 +56,17 @@ static void destroy(gc_plan *plan) {
     for (int i = 0; i < 3; i++) gc_axis_destroy(&s->axes[i]);
     free(s->offset);
     free(s->taps);
-    free(s->turns);
-    free(s->half_turns);
-    free(s->place);
+    gc_fourier_tables_destroy(&s->tables);
     free(s);
     plan->state = NULL;
-}
-
-static void set_turn(void *to, ptrdiff_t i, double part, size_t size) {
-    const double angle = -2 * 3.14159265358979323846 * part;
-    for (int k = 0; k < 2; k++) {
-        const double value = k ? sin(angle) : cos(angle);
-        if (size == sizeof(float))
-            ((float *)to)[2 * i + k] = (float)value;
-        else
-            ((double *)to)[2 * i + k] = value;
-    }
-}
-
-/* Where frequency f of n comes out. */
-static ptrdiff_t place_of(ptrdiff_t f, ptrdiff_t n) {
-    if (n <= 2) return f;
-    return f % 4 * (n / 4) + place_of(f / 4, n / 4);
 }
 
 static gc_status create_tables(const gc_plan *plan, gc_fourier_state *s) {
     const gc_problem *p = &plan->problem;
     const size_t size = plan->kernels->real_size;
-    s->turns = malloc((size_t)(s->half / 4 * 6 + 1) * size);
-    s->half_turns = malloc((size_t)(s->half + 2) * size);
-    s->place = malloc((size_t)s->half * sizeof *s->place);
     s->offset = malloc((size_t)p->kernel[2] * sizeof *s->offset);
     s->taps = malloc((size_t)(p->in_per_group * p->kernel[2]) * sizeof *s->taps);
-    if (!s->turns || !s->half_turns || !s->place || !s->offset || !s->taps) return GC_ERROR_MEMORY;
-    for (ptrdiff_t j = 0; j < s->half / 4; j++)
-        for (ptrdiff_t k = 1; k < 4; k++)
-            set_turn(s->turns, 3 * j + k - 1, (double)(j * k) / (double)s->half, size);
-    for (ptrdiff_t f = 0; f <= s->half / 2; f++)
-        set_turn(s->half_turns, f, (double)f / (double)s->points, size);
-    for (ptrdiff_t f = 0; f < s->half; f++) s->place[f] = (int32_t)place_of(f, s->half);
+    if (!s->offset || !s->taps) return GC_ERROR_MEMORY;
     const gc_axis_pass *pass = s->axes[2].passes;
     const gc_axis_tap *none[2] = {s->axes[0].passes[0].taps, s->axes[1].passes[0].taps};
     for (ptrdiff_t t = 0; t < pass->ntaps; t++)
@@ -111,12 +83,12 @@ gc_fourier_sizes gc_fourier_scratch(const gc_plan *plan, const gc_fourier_state 
     const gc_problem *p = &plan->problem;
     const size_t size = plan->kernels->real_size;
     const size_t vector = (size_t)plan->kernels->lanes * size;
-    const size_t bins = (size_t)s->half + 1;
+    const size_t bins = (size_t)s->tables.half + 1;
     return (gc_fourier_sizes){
         .planes = gc_round_up(gc_planes_elements(&s->planes, p->in_per_group) * size, 64),
         .in = gc_round_up(bins * (size_t)s->bin * size, 64),
         .out = bins * (size_t)s->most * 2 * vector,
-        .data = (size_t)s->points * vector,
+        .data = (size_t)s->tables.points * vector,
         .row = gc_round_up((size_t)(s->outputs + plan->kernels->lanes) * vector, 64),
         .tile = vector,
         .raw = plan->prepares_in_work ? gc_round_up((size_t)s->raw.per_k * vector, 64) : 0,
@@ -130,7 +102,7 @@ static void share_out(gc_plan *plan, gc_fourier_state *s) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t lanes = plan->kernels->lanes, size = (ptrdiff_t)plan->kernels->real_size;
     const ptrdiff_t block =
-        (p->in_per_group * s->outputs + (s->half + 1) * 2 * s->in_vectors * lanes) * size;
+        (p->in_per_group * s->outputs + (s->tables.half + 1) * 2 * s->in_vectors * lanes) * size;
     const ptrdiff_t fit = gc_max(input_bytes / block, 1), blocks = gc_max(s->blocks, 1);
     static const int teams[] = {8, 16, 64};
     double best = 0;
@@ -157,16 +129,12 @@ static void share_out(gc_plan *plan, gc_fourier_state *s) {
     plan->prepares_in_work = !p->weights_ahead && p->batch * s->boxes <= few_boxes;
 }
 
-/* Cycles of one transform of a vector of channels, forth or back, and of turning it. */
-static double transform_cycles(const gc_fourier_state *s) {
-    return (double)s->half * (log2((double)s->half) * 2.2 + 5);
-}
-
 static double predict(const gc_plan *plan, const gc_fourier_state *s) {
     const gc_problem *p = &plan->problem;
-    const double blocks = (double)s->blocks, bins = (double)s->half + 1;
+    const double blocks = (double)s->blocks, bins = (double)s->tables.half + 1;
     const double products = bins * (double)(p->in_per_group * s->out_vectors) * 2.3;
-    const double transforms = (double)(s->in_vectors + s->out_vectors) * transform_cycles(s);
+    const double transforms =
+        (double)(s->in_vectors + s->out_vectors) * gc_fourier_cycles(&s->tables);
     const double finish = (double)(p->out_per_group * s->outputs) * 0.8;
     const double weights =
         gc_weights_cycles((double)(s->spectra * s->out_vectors) * (double)plan->kernels->real_size);
@@ -178,7 +146,8 @@ static double predict(const gc_plan *plan, const gc_fourier_state *s) {
 
 static double predict_prepare(const gc_plan *plan, const gc_fourier_state *s) {
     const gc_problem *p = &plan->problem;
-    const double kernel = transform_cycles(s) + (double)(p->kernel[2] * plan->kernels->lanes) * 1.5;
+    const double kernel =
+        gc_fourier_cycles(&s->tables) + (double)(p->kernel[2] * plan->kernels->lanes) * 1.5;
     /* work joins as many blocks as one preparation serves */
     const double times =
         plan->prepares_in_work ? (double)(p->batch * gc_ceil_div(s->blocks, s->most)) : 1;
@@ -194,10 +163,9 @@ static gc_status create(gc_plan *plan) {
         const gc_status status = gc_axis_create(&s->axes[i], p, i);
         if (status != GC_OK) return status;
     }
-    s->points = points_of(p);
-    s->half = s->points / 2;
-    for (s->fours = 1; s->fours * 4 <= s->half; s->fours *= 4) continue;
-    s->outputs = s->points - span(p) + 1;
+    const gc_status made = gc_fourier_tables_create(&s->tables, points_of(p), plan->kernels);
+    if (made != GC_OK) return made;
+    s->outputs = s->tables.points - span(p) + 1;
     s->blocks = gc_ceil_div(p->out_size[2], s->outputs);
     s->in_vectors = gc_ceil_div(p->in_per_group, lanes);
     s->out_vectors = gc_ceil_div(p->out_per_group, lanes);
@@ -209,8 +177,8 @@ static gc_status create(gc_plan *plan) {
     gc_weights_convert(&s->raw);
     const gc_status status = create_tables(plan, s);
     if (status != GC_OK) return status;
-    s->spectra = (s->half + 1) * p->in_per_group * 2 * lanes;
-    s->vector = s->spectra + (s->points + p->kernel[2]) * lanes;
+    s->spectra = (s->tables.half + 1) * p->in_per_group * 2 * lanes;
+    s->vector = s->spectra + (s->tables.points + p->kernel[2]) * lanes;
     s->group = s->out_vectors * s->vector + p->out_per_group * s->raw.per_k;
     plan->units = s->blocks ? p->batch * p->groups * s->boxes * s->kslabs : 0;
     const gc_fourier_sizes z = gc_fourier_scratch(plan, s);
@@ -252,7 +220,7 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
     const gc_fourier_state *s = plan->state;
     snprintf(text, size,
              "transforms of %td points, %td outputs each; %td a unit, up to %td joined, %td in all",
-             s->points, s->outputs, s->together, s->most, s->blocks);
+             s->tables.points, s->outputs, s->together, s->most, s->blocks);
 }
 
 const gc_algorithm gc_fourier_1d = {

@@ -3,13 +3,14 @@
 #define GC_FOURIER_H
 
 #include "../plan.h"
+#include "fourier_tables.h"
 #include "pack.h"
 #include "weights.h"
 
 typedef struct gc_fourier_state {
     gc_axis axes[3];
     gc_planes planes; /* a row of each input channel, of the blocks that are transformed together */
-    ptrdiff_t points, half, fours;
+    gc_fourier_tables tables;
     ptrdiff_t outputs, blocks; /* outputs of a block; blocks of a row */
     ptrdiff_t together, boxes; /* blocks of a unit, and how many such a row has */
     ptrdiff_t most;            /* blocks whose units a thread joins, at most */
@@ -17,8 +18,6 @@ typedef struct gc_fourier_state {
     ptrdiff_t bin;     /* reals between frequencies of the inputs' spectra */
     ptrdiff_t *offset; /* of each kernel position in a row */
     ptrdiff_t *taps;   /* one per input channel and kernel position, in bytes, for direct sums */
-    void *turns, *half_turns;
-    int32_t *place;
     gc_weights raw;
     /* Reals of a vector of output channels, prepared: their spectra, then what a transform works in; of a group, the
      * vectors and then the weights themselves, from which direct sums are made. */
@@ -31,10 +30,6 @@ typedef struct gc_fourier_sizes {
 } gc_fourier_sizes;
 
 gc_fourier_sizes gc_fourier_scratch(const gc_plan *plan, const gc_fourier_state *s);
-
-/* The transform between `data` and `spectrum`, whose frequencies lie `bin` reals apart. */
-gc_fourier gc_fourier_transform(const gc_fourier_state *s, void *data, void *spectrum,
-                                ptrdiff_t bin, ptrdiff_t imaginary);
 
 /* Spectra of the kernels of `count` output channels, at most a vector of them, from their weights as reals:
  * s->vector reals. */

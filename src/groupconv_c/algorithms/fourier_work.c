@@ -28,30 +28,14 @@ static void bind(box *b, const gc_plan *plan, char *scratch) {
     b->spectra = b->raw + z.raw;
 }
 
-gc_fourier gc_fourier_transform(const gc_fourier_state *s, void *data, void *spectrum,
-                                ptrdiff_t bin, ptrdiff_t imaginary) {
-    return (gc_fourier){
-        .data = data,
-        .spectrum = spectrum,
-        .half = s->half,
-        .fours = s->fours,
-        .bin = bin,
-        .imaginary = imaginary,
-        .scale = 1,
-        .turns = s->turns,
-        .half_turns = s->half_turns,
-        .place = s->place,
-    };
-}
-
 void gc_fourier_weights(const gc_plan *plan, const char *raw, ptrdiff_t count, char *to) {
     const gc_problem *p = &plan->problem;
     const gc_fourier_state *s = plan->state;
     const ptrdiff_t lanes = plan->kernels->lanes, taps = p->kernel[2];
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, vector = lanes * size;
-    char *data = to + s->spectra * size, *turned = data + s->points * vector;
-    gc_fourier a = gc_fourier_transform(s, data, to, p->in_per_group * 2 * lanes, lanes);
-    a.scale = 0.25 / (double)s->points; /* of both transforms forth and the one back */
+    char *data = to + s->spectra * size, *turned = data + s->tables.points * vector;
+    gc_fourier a = gc_fourier_transform(&s->tables, data, to, p->in_per_group * 2 * lanes, lanes);
+    a.scale = 0.25 / (double)s->tables.points; /* of both transforms forth and the one back */
     for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
         const gc_turn turn = {
             .from = raw + c * taps * size,
@@ -62,10 +46,10 @@ void gc_fourier_weights(const gc_plan *plan, const char *raw, ptrdiff_t count, c
             .n = taps,
         };
         plan->kernels->turn(&turn);
-        memset(data, 0, (size_t)(s->points * vector));
+        memset(data, 0, (size_t)(s->tables.points * vector));
         for (ptrdiff_t t = 0; t < taps; t++)
-            memcpy(data + (s->points - s->offset[t]) % s->points * vector, turned + t * vector,
-                   (size_t)vector);
+            memcpy(data + (s->tables.points - s->offset[t]) % s->tables.points * vector,
+                   turned + t * vector, (size_t)vector);
         plan->kernels->fourier_forth(&a);
         a.spectrum = (char *)a.spectrum + 2 * vector;
     }
@@ -79,7 +63,7 @@ static void clear_unread(const box *b) {
     const gc_fourier_state *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     const ptrdiff_t left = p->out_size[2] - b->first * s->outputs;
-    const ptrdiff_t read = gc_min(b->count * s->outputs, left) + s->points - s->outputs;
+    const ptrdiff_t read = gc_min(b->count * s->outputs, left) + s->tables.points - s->outputs;
     for (ptrdiff_t c = 0; c < p->in_per_group && read < s->planes.size[2]; c++)
         memset(b->planes + (c * s->planes.channel + read) * size, 0,
                (size_t)((s->planes.size[2] - read) * size));
@@ -106,11 +90,11 @@ static void transform_input(const box *b) {
                 .from_step = s->planes.channel,
                 .to_step = lanes,
                 .rows = gc_min(lanes, p->in_per_group - c),
-                .n = s->points,
+                .n = s->tables.points,
             };
             plan->kernels->turn(&turn);
             const gc_fourier a = gc_fourier_transform(
-                s, b->data, b->in + (i * 2 * channels + c) * size, s->bin, channels);
+                &s->tables, b->data, b->in + (i * 2 * channels + c) * size, s->bin, channels);
             plan->kernels->fourier_forth(&a);
         }
 }
@@ -146,7 +130,7 @@ static void multiply(const box *b, const char *spectra) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     gc_fourier_sum a = {
         .weight = spectra,
-        .bins = s->half + 1,
+        .bins = s->tables.half + 1,
         .channels = plan->problem.in_per_group,
         .x_bin = s->bin,
         .x_block = s->in_vectors * 2 * lanes,
@@ -239,7 +223,8 @@ static void run_vector(const box *b, ptrdiff_t v) {
     for (ptrdiff_t i = 0; i < b->count; i++) {
         char *spectrum = b->out + i * 2 * lanes * size;
         add_bias(b, v, spectrum);
-        const gc_fourier a = gc_fourier_transform(s, b->data, spectrum, s->most * 2 * lanes, lanes);
+        const gc_fourier a =
+            gc_fourier_transform(&s->tables, b->data, spectrum, s->most * 2 * lanes, lanes);
         plan->kernels->fourier_back(&a);
         for (ptrdiff_t at = 0; at < s->outputs; at += lanes) {
             const gc_turn turn = {

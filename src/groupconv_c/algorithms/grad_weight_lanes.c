@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "algorithms.h"
-#include "grad_lanes.h"
 #include "pack.h"
+#include "to_lanes.h"
 #include "weight_sums.h"
 
 enum {
@@ -132,9 +132,9 @@ static void pack_gradients(const piece *u, ptrdiff_t n) {
     for (ptrdiff_t v = 0, vb; (vb = vectors_at(u, v)) > 0; v += vb)
         for (ptrdiff_t d = 0; d < u->size[0]; d++)
             for (ptrdiff_t i = 0; i < runs; i++)
-                gc_grad_lanes(u->run->plan, image + d * b[2] + i * b[3] + v * lanes * b[1],
-                              gc_min(vb * lanes, u->part.k1 - u->part.k0 - v * lanes), vb, each,
-                              gradients_at(u, v, d * u->size[1] * wide + i * each, vb), u->row);
+                gc_to_lanes(u->run->plan, b, image + d * b[2] + i * b[3] + v * lanes * b[1],
+                            gc_min(vb * lanes, u->part.k1 - u->part.k0 - v * lanes), vb, each,
+                            gradients_at(u, v, d * u->size[1] * wide + i * each, vb), u->row);
 }
 
 static void pack_inputs(const piece *u, ptrdiff_t n, int again) {

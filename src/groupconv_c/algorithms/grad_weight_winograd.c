@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "algorithms.h"
-#include "grad_lanes.h"
+#include "to_lanes.h"
 #include "weight_sums.h"
 #include "winograd_tiles.h"
 
@@ -204,8 +204,8 @@ static void transform_row(const piece *u, ptrdiff_t i, ptrdiff_t row, ptrdiff_t 
     const char *from = (const char *)u->run->arrays->weight + (u->n + i) * b[0] +
                        (u->part.group * p->out_per_group + u->part.k0 + k) * b[1] + y * b[3];
     for (ptrdiff_t j = 0; j < runs; j++)
-        gc_grad_lanes(plan, from + j * b[3], channels, vb, each,
-                      u->rows + j * each * vb * lanes * size, u->row);
+        gc_to_lanes(plan, b, from + j * b[3], channels, vb, each,
+                    u->rows + j * each * vb * lanes * size, u->row);
     gc_winograd_gradients a = {
         .row = wide * vb * lanes,
         .step = vb * lanes,

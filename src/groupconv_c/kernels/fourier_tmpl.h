@@ -182,4 +182,49 @@ FOURIER_SUM(2, 2)
 FOURIER_SUM(3, 1)
 FOURIER_SUM(4, 1)
 #undef FOURIER_SUM
+
+/* Rows of results at a time: as many sums as registers take. */
+#define FOURIER_ROWS (vector_registers >= 32 ? 6 : 4)
+
+static void OP(fourier_rows)(const gc_fourier_rows *a) {
+    enum { rows = FOURIER_ROWS, margin = rows - 1 };
+    for (ptrdiff_t f = 0; f < a->bins; f++) {
+        const real *const w = (const real *)a->weight + f * a->w_bin + margin * 2 * LANES;
+        const real *const x = (const real *)a->x + f * a->x_bin;
+        real *const y = (real *)a->y + f * a->y_bin;
+        for (ptrdiff_t r = 0; r < a->rows; r += rows) {
+            const ptrdiff_t top = a->shift + r, end = top + margin + a->taps;
+            C sums[rows];
+            GC_UNROLL(6)
+            for (int j = 0; j < rows; j++) sums[j] = (C){OP(set1)(0), OP(set1)(0)};
+            for (ptrdiff_t q = top > 0 ? top : 0; q < gc_smaller(end, a->height); q++) {
+                const C xq = OP(complex_load)(x + q * 2 * LANES);
+                GC_UNROLL(6)
+                for (int j = 0; j < rows; j++) {
+                    const C wj = OP(complex_load)(w + (q - top - j) * 2 * LANES);
+                    sums[j].re = OP(fma)(wj.re, xq.re, sums[j].re);
+                    sums[j].im = OP(fma)(wj.re, xq.im, sums[j].im);
+                    sums[j].re = OP(fma)(-wj.im, xq.im, sums[j].re);
+                    sums[j].im = OP(fma)(wj.im, xq.re, sums[j].im);
+                }
+            }
+            const ptrdiff_t count = gc_smaller(rows, a->rows - r);
+            if (count == rows) {
+                GC_UNROLL(6)
+                for (int j = 0; j < rows; j++) OP(complex_store)(y + (r + j) * 2 * LANES, sums[j]);
+            } else {
+                for (ptrdiff_t j = 0; j < count; j++)
+                    OP(complex_store)(y + (r + j) * 2 * LANES, sums[j]);
+            }
+        }
+    }
+}
+
+/* x * 0 is zero for finite x only. */
+static int OP(finite)(const void *from, ptrdiff_t vectors) {
+    V sum = OP(set1)(0);
+    for (ptrdiff_t i = 0; i < vectors; i++)
+        sum = OP(fma)(OP(load)((const real *)from + i * LANES), OP(set1)(0), sum);
+    return OP(sum)(sum) == 0;
+}
 #undef C

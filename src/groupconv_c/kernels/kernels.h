@@ -49,6 +49,9 @@ typedef struct gc_kernels {
     int (*winograd_kernels)(const gc_winograd_kernels *);
     void (*fourier_forth)(const gc_fourier *);
     void (*fourier_back)(const gc_fourier *);
+    int fourier_margin;
+    void (*fourier_rows)(const gc_fourier_rows *);
+    int (*finite)(const void *from, ptrdiff_t vectors); /* whether all of their elements are */
     void (*fourier_sum[GC_MAX_FOURIER_BLOCKS])(const gc_fourier_sum *);
     void (*lane_pack)(const gc_lane_pack *);
     int lane_run_columns[GC_LANE_RUN_WIDTHS];

@@ -32,6 +32,17 @@ typedef struct gc_fourier_sum {
     ptrdiff_t bins, channels, x_bin, x_block, x_imaginary, y_bin;
 } gc_fourier_sum;
 
+/* fourier_rows: a vector of channels, each convolved with a kernel of its own: complex sums over the kernel's rows, at
+ * each of `bins` frequencies:
+ *   y[f*y_bin + r*2*lanes ..] = sum over i < taps of weight[f*w_bin + (margin + i)*2*lanes ..] * x[f*x_bin + q*2*lanes ..]
+ * with q = shift + r + i, for r < rows; those with q outside of 0 .. height - 1 count nothing. A vector of imaginary
+ * parts follows that of real ones. `margin`, of fourier_margin, is rows of zeros before and behind the kernel. */
+typedef struct gc_fourier_rows {
+    const void *weight, *x;
+    void *y;
+    ptrdiff_t bins, taps, w_bin, x_bin, y_bin, rows, height, shift;
+} gc_fourier_rows;
+
 /* winograd_weights[kind]: the kernels of one output channel over `channels` input channels, taps x taps
  * reals each, one after the other; `mirror` turns them by half a turn. Element e of the transformed kernel
  * of channel c goes to to[e*step + c]. */

@@ -1,14 +1,13 @@
-#include "grad_lanes.h"
+#include "to_lanes.h"
 
 #include <string.h>
 
 #include "scatter.h"
 
-void gc_grad_lanes(const gc_plan *plan, const char *from, ptrdiff_t channels, ptrdiff_t vb,
-                   ptrdiff_t n, char *to, char *row) {
+void gc_to_lanes(const gc_plan *plan, const ptrdiff_t b[5], const char *from, ptrdiff_t channels,
+                 ptrdiff_t vb, ptrdiff_t n, char *to, char *row) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t *b = p->weight_strides;
     if (plan->storage_size == size && b[4] == size && b[1] % size == 0) {
         for (ptrdiff_t v = 0; v < vb; v++)
             plan->kernels->turn(&(gc_turn){
