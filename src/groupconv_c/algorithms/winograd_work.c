@@ -124,6 +124,8 @@ static void multiply(const box *b, const slab *t, int f) {
     }
 }
 
+enum { least_fetched = 128 /* bytes of a row: shorter ones share their lines */ };
+
 /* Rows of phases lie between each other, and so do their columns. */
 static void finish_rows(const box *b, ptrdiff_t k) {
     const gc_plan *plan = b->run->plan;
@@ -143,14 +145,16 @@ static void finish_rows(const box *b, ptrdiff_t k) {
         .parameter = p->activation_parameter,
     };
     const ptrdiff_t phase = m * s->out_row * size;
-    const int next = o[4] == plan->storage_size && k + 1 < p->groups * p->out_per_group;
+    const ptrdiff_t bytes = p->out_size[2] * plan->storage_size;
+    const int next = o[4] == plan->storage_size && bytes >= least_fetched &&
+                     k + 1 < p->groups * p->out_per_group;
     for (ptrdiff_t t = 0; t < b->tiles.rows; t++)
         for (ptrdiff_t i = 0; i < m * s->up; i++) {
             const ptrdiff_t row = (b->tiles.origin + t) * m * s->up + i;
             if (row >= p->out_size[1]) return;
             f.from = b->rows + (i / s->up * s->out_row + t * s->tiles.wide * m) * size;
             f.to = out + row * o[3];
-            if (next) gc_prefetch((const char *)f.to + o[1], p->out_size[2] * o[4]);
+            if (next) gc_prefetch((const char *)f.to + o[1], bytes);
             if (s->up == 2) {
                 const char *even = (const char *)f.from + i % 2 * 2 * phase;
                 plan->kernels->zip(s->bare ? f.to : b->zipped, even, even + phase, f.n);
