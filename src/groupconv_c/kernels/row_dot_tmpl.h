@@ -160,13 +160,26 @@ GC_INLINE void OP(row_dot_columns)(const int I, const int J, const gc_row_dot *a
     }
 }
 
+/* Vector v of row y, or, where ROLL, of a pair of rows, `all` of which exist. */
+GC_INLINE void OP(row_dot_at)(const int S, const int I, const int J, const int ROLL,
+                              const gc_row_dot *a, ptrdiff_t y, ptrdiff_t v, const M *masks,
+                              int all, V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
+    const real *x = (const real *)a->in + y * a->in_row + S * v * LANES;
+    const real *g = (const real *)a->grad + y * a->grad_row + v * LANES;
+    if (ROLL && all)
+        OP(row_dot_rows_2)(I, J, a, y, v, masks, 1, acc);
+    else if (ROLL)
+        OP(row_dot_rows_2)(I, J, a, y, v, masks, 0, acc);
+    else
+        OP(row_dot_vector)(S, I, J, x, a->tap_row, a->dilation, g, masks, acc);
+}
+
 /* Row by row; ROLL: by pairs of rows of input of stride 2, each read once for all output rows that it belongs to. */
 GC_INLINE void OP(row_dot_rows)(const int S, const int I, const int J, const int ROLL,
                                 const gc_row_dot *a, V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
     const ptrdiff_t vectors = (a->columns + LANES - 1) / LANES;
     const ptrdiff_t inside = a->inside, outside = a->outside;
     const ptrdiff_t edges = inside + vectors - outside;
-    const ptrdiff_t tap_row = a->tap_row, dilation = a->dilation;
     const ptrdiff_t shared =
         ROLL ? (I + 1) / 2 : 1; /* output rows that a row belongs to, at most */
     const ptrdiff_t begin = ROLL ? gc_larger(shared - 1, (a->above + 1) / 2) : 0;
@@ -174,8 +187,7 @@ GC_INLINE void OP(row_dot_rows)(const int S, const int I, const int J, const int
     M masks[OP(row_dot_edges)][1 + OP(row_dot_loads)], here[1 + OP(row_dot_loads)];
     for (ptrdiff_t e = 0; e < edges && edges <= OP(row_dot_edges); e++)
         OP(row_dot_masks)(a, S, J, e < inside ? e : outside + e - inside, masks[e]);
-    const real *x = a->in, *g = a->grad;
-    for (ptrdiff_t y = 0; y < a->rows + shared - 1; y++, x += a->in_row, g += a->grad_row) {
+    for (ptrdiff_t y = 0; y < a->rows + shared - 1; y++) {
         const int all = y >= begin && y < whole;
         gc_fetch(OP(row_dot_ahead)(a, y * vectors), vectors * a->fetch_bytes);
         for (ptrdiff_t e = 0; e < edges; e++) {
@@ -185,22 +197,10 @@ GC_INLINE void OP(row_dot_rows)(const int S, const int I, const int J, const int
                 OP(row_dot_masks)(a, S, J, v, here);
                 at_edge = here;
             }
-            if (ROLL && all)
-                OP(row_dot_rows_2)(I, J, a, y, v, at_edge, 1, acc);
-            else if (ROLL)
-                OP(row_dot_rows_2)(I, J, a, y, v, at_edge, 0, acc);
-            else
-                OP(row_dot_vector)(S, I, J, x + S * v * LANES, tap_row, dilation, g + v * LANES,
-                                   at_edge, acc);
+            OP(row_dot_at)(S, I, J, ROLL, a, y, v, at_edge, all, acc);
         }
         for (ptrdiff_t v = inside; v < outside; v++)
-            if (ROLL && all)
-                OP(row_dot_rows_2)(I, J, a, y, v, NULL, 1, acc);
-            else if (ROLL)
-                OP(row_dot_rows_2)(I, J, a, y, v, NULL, 0, acc);
-            else
-                OP(row_dot_vector)(S, I, J, x + S * v * LANES, tap_row, dilation, g + v * LANES,
-                                   NULL, acc);
+            OP(row_dot_at)(S, I, J, ROLL, a, y, v, NULL, all, acc);
     }
 }
 
