@@ -1,4 +1,5 @@
-/* Winograd's convolution F(m x m, r x r) for stride 1, dense or grouped.
+/* Winograd's convolution F(m x m, r x r), dense or grouped: for stride 1, and for transposed convolutions of stride 2,
+ * whose four phases are convolutions of stride 1 over the same windows.
  *
  * A unit is one image, one group, one box of tile rows, one slab of output channels. Windows are read in place, row
  * by row, and split into tiles in the lanes; arrays and padding that this cannot read are packed first. The
