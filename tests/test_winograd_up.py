@@ -7,6 +7,8 @@ for each.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from helpers import (
@@ -206,3 +208,15 @@ def test_refusals(options: dict[str, int], why: str) -> None:
         gc.conv_transpose2d(x, w[..., :2], stride=2, algorithm=NAME)
     with pytest.raises(ValueError, match=f"{NAME}.*transposed.*direct"):
         gc.conv2d(x, w, stride=2, algorithm=NAME)
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "size", "kernel"),
+    [(512, 256, 16, 4), (64, 64, 256, 4), (128, 128, 32, 5), (64, 3, 112, 3)],
+)
+def test_a_thread_needs_less_than_two_mebibytes(
+    channels: int, outputs: int, size: int, kernel: int
+) -> None:
+    layer = gc.ConvTranspose2d(channels, outputs, kernel, 2, 1, algorithm=NAME)
+    text = layer.plan((1, channels, size, size)).explain()
+    assert 0 < int(re.search(r"(\d+) bytes per thread", text)[1]) < 2 << 20
