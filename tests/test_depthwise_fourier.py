@@ -112,6 +112,18 @@ def test_a_block_reads_what_its_outputs_read() -> None:
     assert_within(got[..., first], want[..., first], largest[..., first], 16)
 
 
+@pytest.mark.parametrize("padding", [(0, 16), (4, 31), (4, 33), (1, 70), (9, 300)], ids=str)
+def test_blocks_of_padding_alone(padding: tuple[int, int]) -> None:
+    """Before the input and behind it there may be more zeros than a transform has points."""
+    case = Case((3, 6), (3, 9), 5, padding=padding)
+    assert block(case)[0] == 32
+    x, w, b = case.arrays()
+    want = reference.conv(x, w, b, **case.arguments)
+    with guarded(want.shape, "float32") as out:
+        call(case, x, w, b, out=out)
+    assert_within(out, want, magnitudes(x, w, b, case), units(case))
+
+
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 @each_case
 def test_special_values_reach_their_windows(case: Case, special: float) -> None:

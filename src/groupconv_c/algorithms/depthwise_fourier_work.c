@@ -41,8 +41,9 @@ static void transform_row(const box *b, ptrdiff_t y) {
     const ptrdiff_t lanes = plan->kernels->lanes, *x = p->input_strides;
     const ptrdiff_t vector = lanes * (ptrdiff_t)plan->kernels->real_size;
     const ptrdiff_t left = b->column - p->pad_before[2], points = s->tables.points;
-    const ptrdiff_t first = gc_max(0, -left),
-                    last = gc_max(gc_min(points, p->in_size[2] - left), first);
+    /* elements of the input; blocks of padding alone have none */
+    const ptrdiff_t first = gc_min(gc_max(0, -left), points);
+    const ptrdiff_t last = gc_max(gc_min(points, p->in_size[2] - left), first);
     const char *from = (const char *)b->run->arrays->input + b->n * x[0] + b->channel * x[1] +
                        y * x[3] + (left + first) * x[4];
     char *row = b->rows + lanes * row_step(b) * (ptrdiff_t)plan->kernels->real_size;
@@ -93,7 +94,8 @@ static void add_bias(const box *b, char *spectrum) {
             ((double *)spectrum)[l] += ((const double *)b->run->bias)[b->channel + l];
 }
 
-/* Replaces what is not finite, or all where weights are not, in row y of the box's results of one channel by plain tap sums. */
+/* Replaces what is not finite, or all where weights are not, in row y of the box's results of one channel by plain tap
+ * sums. */
 static void redo_directly(const box *b, ptrdiff_t y, ptrdiff_t l, char *row) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
