@@ -109,16 +109,27 @@ typedef struct gc_depthwise_rows {
 
 typedef void gc_depthwise_rows_fn(const gc_depthwise_rows *);
 
-enum { GC_DEPTHWISE_UP_ROWS = 4 };
+enum { GC_DEPTHWISE_UP_KERNEL = 8, GC_DEPTHWISE_UP_AHEAD = 15 * 1024 };
 
-/* depthwise_up[KR-1]: at most 4 output rows of a depthwise transposed convolution of stride 2, which read KR
- * input rows each. even and odd are those of the output columns, each a depthwise_rows of stride 1 over its
- * own part of the kernel; of odd, only what belongs to the input and the weights counts. Output column
- * 2*(columns.column + q) comes from lane q of even, the next one from odd. Of the two vectors columns.stored
- * lanes are results. even.fetch is read next. */
+/* depthwise_up[odd][K-1] for a kernel of K x K, 2 <= K <= 8, and [odd][0] for any of 2 to 8 rows and columns: output
+ * rows of one channel of a depthwise transposed convolution of stride 2, `odd` if its padding of columns is.
+ * Output rows 2*j - pad and 2*j + 1 - pad are pair j, of first .. last - 1; those of `out_height` are stored.
+ *   out[2*j + P - pad][2*(column + q) + Q] = clamp(init + residual there + sum over r = P, P+2, ... and
+ *       s = Q+odd modulo 2, +2, ... of weight[r*weight_row + s*weight_column]
+ *       * in[j - r/2][column + q + (Q & odd) - s/2])
+ * where rows that are not among in_height are zeros. columns.bits[i] is of the columns from
+ * column + odd - i on; columns.stored counts results of two vectors. */
 typedef struct gc_depthwise_up {
-    gc_depthwise_rows even, odd;
-    void *next; /* the output rows that are written next, as far apart */
+    const void *in, *weight, *init, *residual; /* in: where column 0 of row 0 reads */
+    void *out;
+    ptrdiff_t in_row, out_row, residual_row, weight_row, weight_column;
+    ptrdiff_t in_height, out_height, pad, first, last, ncolumns;
+    ptrdiff_t kernel_rows, kernel_columns;
+    const gc_columns *columns;
+    const char *fetch; /* memory that is read next, so many bytes with each pair */
+    ptrdiff_t fetch_bytes;
+    int clamp;
+    double low, high;
 } gc_depthwise_up;
 
 typedef void gc_depthwise_up_fn(const gc_depthwise_up *);

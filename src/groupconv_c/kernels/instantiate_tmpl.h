@@ -10,6 +10,7 @@
 #include "finish_tmpl.h"
 #include "depthwise_packed_tmpl.h"
 #include "depthwise_rows_tmpl.h"
+#include "depthwise_up_tmpl.h"
 #include "depthwise_rolling_tmpl.h"
 #include "depthwise_spread_tmpl.h"
 #include "tap_dot_tmpl.h"
@@ -40,8 +41,7 @@ static const gc_kernels OP(table) = {
     .depthwise_spread = OP(depthwise_spread),
     .depthwise_rows = {DEPTHWISE_ROWS_ENTRIES(rows_, 1), DEPTHWISE_ROWS_ENTRIES(rows_, 2)},
     .depthwise_few = DEPTHWISE_ROWS_ENTRIES(few_, 1),
-    .depthwise_up = {OP(depthwise_up_1), OP(depthwise_up_2), OP(depthwise_up_3),
-                     OP(depthwise_up_4)},
+    .depthwise_up = {DEPTHWISE_UP_ENTRIES(0), DEPTHWISE_UP_ENTRIES(1)},
     .rolling = {{OP(rolling_any_3), OP(rolling_any_5), OP(rolling_710)},
                 {OP(rolling_320), OP(rolling_520), NULL}},
     .rolling_deep = {OP(rolling_311), OP(rolling_321)},
