@@ -12,7 +12,8 @@ typedef struct block {
     int kb;
     ptrdiff_t part;
     ptrdiff_t origin[3];
-    gc_stream *ahead; /* the input of the next group */
+    gc_stream *ahead;        /* the input of the next group */
+    ptrdiff_t residual_next; /* bytes from the block's residual to the next one's */
 } block;
 
 /* Rows of one depth of a pass: where they go, how many there are, and which vectors are the unit's. */
@@ -128,6 +129,7 @@ static void run_slice(const block *b, const slice *c) {
     if (s->lanes_stored) {
         sum.out_k = c->target.channel / size;
         sum.residual_k = c->target.residual_channel / size;
+        sum.residual_next = b->residual_next;
         sum.clamp = plan->problem.activation != GC_IDENTITY && !s->activate;
     }
     for (ptrdiff_t v = c->first, vb; v < c->last; v += vb) {
@@ -258,6 +260,27 @@ static gc_stream stream_ahead(const gc_run *run, ptrdiff_t group, ptrdiff_t boxe
                            tiles * s->planes.extent[0] * s->kblocks * boxes);
 }
 
+/* A block of channels over a box: image, origin, first output channel over all groups, how many. */
+static void place_block(const gc_plan *plan, ptrdiff_t whole, block *b) {
+    const gc_problem *p = &plan->problem;
+    const gc_direct_state *s = plan->state;
+    const ptrdiff_t boxes = s->boxes[0] * s->boxes[1] * s->boxes[2], place = whole / s->kblocks;
+    const ptrdiff_t kblock = whole % s->kblocks, box = place % boxes, group = place / boxes;
+    const ptrdiff_t k = gc_cut(p->out_per_group, s->kblocks, kblock);
+    b->n = group / p->groups;
+    b->k = group % p->groups * p->out_per_group + k;
+    b->kb = (int)(gc_cut(p->out_per_group, s->kblocks, kblock + 1) - k);
+    b->origin[0] = box / (s->boxes[1] * s->boxes[2]) * s->planes.extent[0];
+    b->origin[1] = box / s->boxes[2] % s->boxes[1] * s->planes.extent[1];
+    b->origin[2] = box % s->boxes[2] * s->planes.extent[2];
+}
+
+static ptrdiff_t residual_offset(const gc_problem *p, const block *b) {
+    const ptrdiff_t *r = p->residual_strides;
+    return b->n * r[0] + b->k * r[1] + b->origin[0] * r[2] + b->origin[1] * r[3] +
+           b->origin[2] * r[4];
+}
+
 void gc_direct_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
@@ -270,16 +293,12 @@ void gc_direct_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t
     gc_stream ahead = {0};
     gc_planes_clear_slack(&s->planes, p->in_per_group, plan->kernels, scratch);
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t whole = unit / s->parts, kblock = whole % s->kblocks;
-        const ptrdiff_t place = whole / s->kblocks;
-        const ptrdiff_t box = place % boxes, group = place / boxes, g = group % p->groups;
-        block b = {.run = run, .s = s, .planes = scratch, .ahead = &ahead};
+        const ptrdiff_t whole = unit / s->parts, place = whole / s->kblocks;
+        const ptrdiff_t box = place % boxes, group = place / boxes;
+        block b = {.run = run, .s = s, .planes = scratch, .ahead = &ahead}, next;
         b.tile = (char *)scratch + plane_bytes;
-        b.n = group / p->groups;
         b.part = unit % s->parts;
-        b.origin[0] = box / (s->boxes[1] * s->boxes[2]) * s->planes.extent[0];
-        b.origin[1] = box / s->boxes[2] % s->boxes[1] * s->planes.extent[1];
-        b.origin[2] = box % s->boxes[2] * s->planes.extent[2];
+        place_block(plan, whole, &b);
         if (place != packed) {
             gc_pack(plan, s->axes, &s->planes, image_of(run, group), p->input_strides + 1,
                     p->in_per_group, b.origin, packed >= 0 && packed % boxes == box, scratch);
@@ -290,10 +309,12 @@ void gc_direct_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t
             ahead = more ? stream_ahead(run, group + 1, boxes - box) : (gc_stream){0};
             seen = group;
         }
-        const ptrdiff_t k = gc_cut(p->out_per_group, s->kblocks, kblock);
-        b.kb = (int)(gc_cut(p->out_per_group, s->kblocks, kblock + 1) - k);
-        b.k = g * p->out_per_group + k;
-        b.weights = gc_weights_at(&s->weights, plan, run, g, k);
+        b.weights = gc_weights_at(&s->weights, plan, run, group % p->groups,
+                                  b.k - group % p->groups * p->out_per_group);
+        if (p->has_residual && s->parts == 1 && unit + 1 < last) {
+            place_block(plan, whole + 1, &next);
+            b.residual_next = residual_offset(p, &next) - residual_offset(p, &b);
+        }
         run_block(&b);
     }
 }

@@ -24,6 +24,8 @@ typedef struct gc_tap_sum {
     ptrdiff_t out_k;
     const void *residual; /* NULL: none; laid out as the stored output */
     ptrdiff_t residual_k;
+    ptrdiff_t
+        residual_next; /* bytes from it to what a later tile reads of it, which is asked for */
     const gc_lanes *lanes;
     int clamp;
     double low, high;

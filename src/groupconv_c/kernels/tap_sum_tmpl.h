@@ -27,6 +27,44 @@ GC_INLINE const char *OP(tap_sum_weight)(const char *w, const char *w3, ptrdiff_
     }
 }
 
+/* Residual, clamp and store of a tile's sums. */
+GC_INLINE void OP(tap_sum_results)(const int KB, const int VB, const gc_tap_sum *a,
+                                   V acc[GC_MAX_KB][GC_MAX_VB]) {
+    const gc_lanes *const lanes = a->lanes;
+    if (a->residual) {
+        const real *residual = a->residual;
+        GC_UNROLL(8)
+        for (int v = 0; v < VB; v++) {
+            const int partial = lanes && lanes[v].count < LANES;
+            GC_UNROLL(8)
+            for (int k = 0; k < KB; k++) {
+                const real *from = residual + k * a->residual_k;
+                acc[k][v] += partial ? OP(load_lanes)(from, lanes[v]) : OP(load)(from);
+                __builtin_prefetch((const char *)from + a->residual_next);
+            }
+            residual += lanes ? (ptrdiff_t)lanes[v].count : LANES;
+        }
+    }
+    if (a->clamp) {
+        const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
+        GC_UNROLL(8)
+        for (int k = 0; k < KB; k++) GC_UNROLL(8)
+        for (int v = 0; v < VB; v++) acc[k][v] = OP(min)(high, OP(max)(low, acc[k][v]));
+    }
+    real *out = a->out;
+    GC_UNROLL(8)
+    for (int v = 0; v < VB; v++) {
+        if (lanes && lanes[v].count < LANES) {
+            GC_UNROLL(8)
+            for (int k = 0; k < KB; k++) OP(store_lanes)(out + k * a->out_k, acc[k][v], lanes[v]);
+        } else {
+            GC_UNROLL(8)
+            for (int k = 0; k < KB; k++) OP(store)(out + k * a->out_k, acc[k][v]);
+        }
+        out += lanes ? (ptrdiff_t)lanes[v].count : LANES;
+    }
+}
+
 GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a) {
     V acc[GC_MAX_KB][GC_MAX_VB];
     const real *const init = a->init;
@@ -34,14 +72,6 @@ GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a)
     for (int k = 0; k < KB; k++) GC_UNROLL(8)
     for (int v = 0; v < VB; v++) acc[k][v] = OP(set1)(init[k]);
 
-    if (a->residual) { /* there when the sums are */
-        GC_UNROLL(8)
-        for (int k = 0; k < KB; k++) {
-            const real *from = (const real *)a->residual + k * a->residual_k;
-            __builtin_prefetch(from);
-            __builtin_prefetch(from + VB * LANES - 1);
-        }
-    }
     const ptrdiff_t row = a->weight_k * (ptrdiff_t)sizeof(real), row3 = 3 * row;
     const char *const plane = a->plane, *w = a->weight, *w3 = w + row3,
                       *fetch = a->fetch ? a->fetch : w;
@@ -65,37 +95,7 @@ GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a)
         GC_STEP(fetch, fetch_step);
     }
 
-    const gc_lanes *const lanes = a->lanes;
-    if (a->residual) {
-        const real *residual = a->residual;
-        GC_UNROLL(8)
-        for (int v = 0; v < VB; v++) {
-            GC_UNROLL(8)
-            for (int k = 0; k < KB; k++) {
-                const real *from = residual + k * a->residual_k;
-                acc[k][v] += lanes ? OP(load_lanes)(from, lanes[v]) : OP(load)(from);
-            }
-            residual += lanes ? (ptrdiff_t)lanes[v].count : LANES;
-        }
-    }
-    if (a->clamp) {
-        const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
-        GC_UNROLL(8)
-        for (int k = 0; k < KB; k++) GC_UNROLL(8)
-        for (int v = 0; v < VB; v++) acc[k][v] = OP(min)(high, OP(max)(low, acc[k][v]));
-    }
-    real *out = a->out;
-    GC_UNROLL(8)
-    for (int v = 0; v < VB; v++) {
-        if (lanes && lanes[v].count < LANES) {
-            GC_UNROLL(8)
-            for (int k = 0; k < KB; k++) OP(store_lanes)(out + k * a->out_k, acc[k][v], lanes[v]);
-        } else {
-            GC_UNROLL(8)
-            for (int k = 0; k < KB; k++) OP(store)(out + k * a->out_k, acc[k][v]);
-        }
-        out += lanes ? (ptrdiff_t)lanes[v].count : LANES;
-    }
+    OP(tap_sum_results)(KB, VB, a, acc);
 }
 
 /* The widest tile of KB channels whose accumulators, inputs and one weight fit the registers. */
