@@ -289,6 +289,7 @@ static void run_block(const gc_run *run, const place *at, ptrdiff_t k, int kb, c
             sum.out_k = target.channel / size;
             sum.residual = target.residual ? target.residual + v * lanes * size : NULL;
             sum.residual_k = target.residual_channel / size;
+            sum.residual_next = kb * target.residual_channel;
             sum.lanes = NULL;
             if (left < vb * lanes) {
                 for (int i = 0; i < vb; i++) {
