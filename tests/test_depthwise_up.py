@@ -32,7 +32,13 @@ def depthwise(size: tuple[int, int], kernel: tuple[int, int], **options: object)
 def test_every_width(kernel: tuple[int, int], dtype: np.dtype) -> None:
     """Around one and two vectors of columns, with odd and even padding and outputs."""
     for width in (2, 4, 7, 8, 9, 15, 16, 17, 19, 31, 32, 33, 35):
-        for padding, output_padding in ((0, 0), (1, 1), ((0, 1), 1), ((2, 1), (0, 1))):
+        for padding, output_padding in (
+            (0, 0),
+            (1, 1),
+            ((0, 1), 1),
+            ((2, 1), (0, 1)),
+            ([(0, 0), (0, 1)], 0),  # whole vectors are read, a part of them is stored
+        ):
             case = depthwise(
                 (5, width), kernel, padding=padding, output_padding=output_padding, batch=1
             )
