@@ -54,6 +54,28 @@ GC_INLINE void OP(finish_plain)(const gc_finish *f, const gc_activation kind) {
     OP(store_first)(to + i, OP(activate)(x, kind, parameter), f->n - i);
 }
 
+#if REAL_IS_FLOAT
+/* Whole vectors of contiguous halves; how many elements that were. */
+GC_INLINE ptrdiff_t OP(finish_halves)(const gc_finish *f, const gc_activation kind,
+                                      const gc_dtype dtype) {
+    const real *from = f->from;
+    const uint16_t *residual = f->residual;
+    uint16_t *to = f->to;
+    ptrdiff_t i = 0;
+    for (; i + LANES <= f->n; i += LANES) {
+        V x = OP(load)(from + i);
+        if (residual)
+            x += dtype == GC_F16 ? f32_load_f16(residual + i) : f32_load_bf16(residual + i);
+        x = OP(activate)(x, kind, (real)f->parameter);
+        if (dtype == GC_F16)
+            f32_store_f16(to + i, x);
+        else
+            f32_store_bf16(to + i, x);
+    }
+    return i;
+}
+#endif
+
 GC_INLINE void OP(finish_run)(const gc_finish *f, const gc_activation kind) {
     const real *from = f->from;
     char *to = f->to;
@@ -64,7 +86,17 @@ GC_INLINE void OP(finish_run)(const gc_finish *f, const gc_activation kind) {
         OP(finish_plain)(f, kind);
         return;
     }
-    for (ptrdiff_t i = 0; i < f->n; i += LANES, from += LANES) {
+    ptrdiff_t i = 0;
+#if REAL_IS_FLOAT
+    if (!plain && f->to_stride == size && (residual == NULL || f->residual_stride == size)) {
+        i = f->dtype == GC_F16 ? OP(finish_halves)(f, kind, GC_F16)
+                               : OP(finish_halves)(f, kind, GC_BF16);
+        from += i;
+        to += i * size;
+        if (residual) residual += i * size;
+    }
+#endif
+    for (; i < f->n; i += LANES, from += LANES) {
         const int n = f->n - i < LANES ? (int)(f->n - i) : LANES;
         const M m = OP(mask)(gc_window_bits(0, n, LANES));
         V x = n == LANES ? OP(load)(from) : OP(load_mask)(from, m);

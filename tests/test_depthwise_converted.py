@@ -1,0 +1,109 @@
+"""Depthwise convolutions of halves that are computed in float32, some channels at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import (
+    HALVES,
+    LAYOUTS,
+    Case,
+    assert_same_bits,
+    check_conv,
+    check_conv_transpose,
+    guarded,
+    place,
+)
+
+import groupconv as gc
+
+NAME = "depthwise_converted"
+
+CASES = [
+    Case((14, 14), (3, 3), 70, 1, 1, padding=1),
+    Case((7, 7), (5, 5), 33, 1, 2, padding=2),
+    Case((9, 20), (3, 3), 5, 1, 3, stride=2, padding=1),
+    Case((12, 11), (7, 7), 3, 1, 1, padding=3),
+    Case((57, 60), (3, 3), 3, 1, 1, padding=2, dilation=2),
+    Case((6, 17), (2, 5), 4, 1, 1, padding=[(0, 1), (3, 2)]),
+    Case((40,), (4,), 37, 1, 1, padding=3),
+    Case((5, 6, 7), (3, 3, 3), 6, 1, 2, padding=1),
+]
+TRANSPOSED = [
+    Case((7, 9), (3, 3), 40, 1, 1, stride=2, padding=1, output_padding=1),
+    Case((6, 5), (4, 4), 3, 1, 2, stride=2, padding=1),
+    Case((8, 8), (3, 3), 50, 1, 3, padding=1),
+    Case((4, 5, 6), (2, 3, 3), 3, 1, 1, padding=1),
+]
+each_dtype = pytest.mark.parametrize("dtype", HALVES, ids=str)
+
+
+@each_dtype
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_forward(case: Case, dtype: np.dtype) -> None:
+    check_conv(case, dtype, algorithm=NAME)
+
+
+@each_dtype
+@pytest.mark.parametrize("case", TRANSPOSED, ids=str)
+def test_transposed(case: Case, dtype: np.dtype) -> None:
+    check_conv_transpose(case, dtype, algorithm=NAME)
+
+
+@each_dtype
+@pytest.mark.parametrize("layout", ["slice", "misaligned", "channels_last", "every_third_channel"])
+@pytest.mark.parametrize("case", CASES[:4], ids=str)
+def test_layouts(case: Case, layout: str, dtype: np.dtype) -> None:
+    """Outputs of every kind; inputs whose rows it cannot read are refused."""
+    x, w, b = case.arrays(dtype)
+    want = gc.conv2d(x, w, b, **case.arguments, algorithm=NAME)
+    with guarded(want.shape, dtype, layout) as out:
+        assert gc.conv2d(x, w, b, **case.arguments, algorithm=NAME, out=out) is out
+    assert_same_bits(out, want)
+    if LAYOUTS[layout].order == "last":
+        with pytest.raises(ValueError, match="contiguous rows"):
+            gc.conv2d(place(x, layout), w, b, **case.arguments, algorithm=NAME)
+    else:
+        assert_same_bits(gc.conv2d(place(x, layout), w, b, **case.arguments, algorithm=NAME), want)
+
+
+@each_dtype
+@pytest.mark.parametrize("layout", ["contiguous", "slice", "channels_last"])
+@pytest.mark.parametrize("case", CASES[:4], ids=str)
+def test_epilogue(case: Case, layout: str, dtype: np.dtype) -> None:
+    """Residual and activation are those of float32, rounded once."""
+    x, w, b = case.arrays(dtype)
+    residual = case.draw("residual", (case.batch, case.out_channels, *case.out_size), dtype)
+    options: dict[str, Any] = {**case.arguments, "activation": "silu"}
+    got = gc.conv2d(x, w, b, **options, residual=place(residual, layout), algorithm=NAME)
+    wide = (array.astype("f4") for array in (x, w, b))
+    want = gc.conv2d(
+        *wide, **options, residual=residual.astype("f4"), algorithm="depthwise_in_place"
+    )
+    assert_same_bits(got, want.astype(dtype))
+
+
+@each_dtype
+@pytest.mark.parametrize("case", CASES[:3], ids=str)
+def test_pieces(case: Case, dtype: np.dtype) -> None:
+    """The bits of a channel depend neither on its neighbours nor on threads nor on the batch."""
+    x, w, b = case.arrays(dtype)
+    arguments = {**case.arguments, "algorithm": NAME}
+    whole = gc.conv2d(x, w, b, **arguments)
+    with gc.num_threads(2):
+        assert_same_bits(gc.conv2d(x, w, b, **arguments), whole)
+    per_group = case.out_per_group
+    for first, last in ((0, 1), (1, case.groups), (case.groups - 2, case.groups)):
+        part = slice(first * per_group, last * per_group)
+        arguments["groups"] = last - first
+        got = gc.conv2d(x[1:, first:last], w[part], b[part], **arguments)
+        assert_same_bits(got, whole[1:, part])
+
+
+def test_large_channels_are_packed() -> None:
+    case = Case((600, 500), (3, 3), 2, 1, 1, padding=1, batch=1)
+    x, w, b = case.arrays("float16")
+    with pytest.raises(ValueError, match="channels that fit a near cache"):
+        gc.conv2d(x, w, b, **case.arguments, algorithm=NAME)
