@@ -102,6 +102,24 @@ def test_pieces(case: Case, dtype: np.dtype) -> None:
         assert_same_bits(got, whole[1:, part])
 
 
+@pytest.mark.parametrize("case", CASES[:2], ids=str)
+def test_channels_with_others_between(case: Case) -> None:
+    """Whole channels that do not follow each other: input, residual and output in turn."""
+    x, w, b = case.arrays("float16")
+    shape = (case.batch, case.out_channels, *case.out_size)
+    residual = case.draw("residual", shape, "float16")
+    want = gc.conv2d(x, w, b, **case.arguments, residual=residual, algorithm=NAME)
+    for scattered in range(3):
+        arrays = [x, residual, np.zeros(shape, "float16")]
+        wide = np.full((case.batch, 2 * arrays[scattered].shape[1], *x.shape[2:]), 7, "float16")
+        wide[:, ::2] = arrays[scattered]
+        arrays[scattered] = wide[:, ::2]
+        source, added, out = arrays
+        gc.conv2d(source, w, b, **case.arguments, residual=added, algorithm=NAME, out=out)
+        assert_same_bits(out, want)
+        assert (wide[:, 1::2] == 7).all()
+
+
 def test_large_channels_are_packed() -> None:
     case = Case((600, 500), (3, 3), 2, 1, 1, padding=1, batch=1)
     x, w, b = case.arrays("float16")
