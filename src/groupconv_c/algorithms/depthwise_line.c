@@ -53,6 +53,12 @@ static void destroy(gc_plan *plan) {
 
 static ptrdiff_t reach(const gc_problem *p) { return p->dilation[2] * (p->kernel[2] - 1); }
 
+static gc_depthwise_rows_fn *microkernel(const gc_plan *plan) {
+    const gc_kernels *k = plan->kernels;
+    return k->depthwise_line && plan->problem.dilation[2] == 1 ? k->depthwise_line
+                                                               : k->depthwise_rows[0][0];
+}
+
 /* Tiles whose results and operands all lie in the arrays. */
 static void find_inside(const gc_problem *p, line *s) {
     const ptrdiff_t most =
@@ -89,7 +95,8 @@ static gc_status create(gc_plan *plan) {
     gc_weights_plan(&s->weights, plan);
     const double inside = (double)(s->last - s->first), taps = (double)p->kernel[2];
     const double edges = (double)s->tiles - inside;
-    const double cycles = 40 + 15 * (double)s->parts + (double)s->tiles * (taps * 6.3 + 20) +
+    const double per_tap = microkernel(plan) == plan->kernels->depthwise_line ? 3.8 : 6.3;
+    const double cycles = 40 + 15 * (double)s->parts + (double)s->tiles * (taps * per_tap + 20) +
                           edges * (60 + (double)reach(p) / 8) +
                           (s->finished ? 25 * (double)s->tiles : 0);
     plan->seconds = (double)(p->batch * channels) * cycles * GC_CYCLE;
@@ -134,7 +141,7 @@ static void run_edge(const gc_plan *plan, const row *at, gc_depthwise_rows *a, p
     a->out = results;
     a->columns = s->columns; /* its own: the first tile's */
     a->ncolumns = 1;
-    plan->kernels->depthwise_rows[0][0](a);
+    microkernel(plan)(a);
     const ptrdiff_t n = gc_min(s->tile, p->out_size[2] - tile * s->tile);
     memcpy(at->out + tile * s->tile * size, results, (size_t)(n * size));
 }
@@ -146,7 +153,7 @@ static void run_inside(const gc_plan *plan, const row *at, gc_depthwise_rows *a,
     a->out = at->out;
     a->columns = s->columns + first;
     a->ncolumns = last - first;
-    plan->kernels->depthwise_rows[0][0](a);
+    microkernel(plan)(a);
 }
 
 /* What follows the sum, over the results where they are. */

@@ -10,6 +10,9 @@
 #include "finish_tmpl.h"
 #include "depthwise_packed_tmpl.h"
 #include "depthwise_rows_tmpl.h"
+#ifdef GC_SHIFTS_VECTORS
+#include "depthwise_line_tmpl.h"
+#endif
 #include "depthwise_up_tmpl.h"
 #include "depthwise_rolling_tmpl.h"
 #include "depthwise_spread_tmpl.h"
@@ -41,6 +44,9 @@ static const gc_kernels OP(table) = {
     .depthwise_spread = OP(depthwise_spread),
     .depthwise_rows = {DEPTHWISE_ROWS_ENTRIES(rows_, 1), DEPTHWISE_ROWS_ENTRIES(rows_, 2)},
     .depthwise_few = DEPTHWISE_ROWS_ENTRIES(few_, 1),
+#ifdef GC_SHIFTS_VECTORS
+    .depthwise_line = OP(depthwise_line),
+#endif
     .depthwise_up = {DEPTHWISE_UP_ENTRIES(0), DEPTHWISE_UP_ENTRIES(1)},
     .rolling = {{OP(rolling_any_3), OP(rolling_any_5), OP(rolling_710)},
                 {OP(rolling_320), OP(rolling_520), NULL}},

@@ -140,6 +140,69 @@ GC_INLINE f64_v f64_hold(f64_v v) {
     return v;
 }
 GC_INLINE f64_v f64_spread(f64_v v, f64_x i) { return _mm512_permutexvar_pd(i, v); }
+#define GC_SHIFTS_VECTORS
+#define SHIFTED_F32(a, b, n) \
+    _mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(b), _mm512_castps_si512(a), n))
+#define SHIFTED_F64(a, b, n) \
+    _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(b), _mm512_castpd_si512(a), n))
+GC_INLINE f32_v f32_shifted(f32_v a, f32_v b, int n) {
+    switch (n) { /* the instruction takes a constant */
+        case 1:
+            return SHIFTED_F32(a, b, 1);
+        case 2:
+            return SHIFTED_F32(a, b, 2);
+        case 3:
+            return SHIFTED_F32(a, b, 3);
+        case 4:
+            return SHIFTED_F32(a, b, 4);
+        case 5:
+            return SHIFTED_F32(a, b, 5);
+        case 6:
+            return SHIFTED_F32(a, b, 6);
+        case 7:
+            return SHIFTED_F32(a, b, 7);
+        case 8:
+            return SHIFTED_F32(a, b, 8);
+        case 9:
+            return SHIFTED_F32(a, b, 9);
+        case 10:
+            return SHIFTED_F32(a, b, 10);
+        case 11:
+            return SHIFTED_F32(a, b, 11);
+        case 12:
+            return SHIFTED_F32(a, b, 12);
+        case 13:
+            return SHIFTED_F32(a, b, 13);
+        case 14:
+            return SHIFTED_F32(a, b, 14);
+        case 15:
+            return SHIFTED_F32(a, b, 15);
+        default:
+            return a;
+    }
+}
+GC_INLINE f64_v f64_shifted(f64_v a, f64_v b, int n) {
+    switch (n) { /* the instruction takes a constant */
+        case 1:
+            return SHIFTED_F64(a, b, 1);
+        case 2:
+            return SHIFTED_F64(a, b, 2);
+        case 3:
+            return SHIFTED_F64(a, b, 3);
+        case 4:
+            return SHIFTED_F64(a, b, 4);
+        case 5:
+            return SHIFTED_F64(a, b, 5);
+        case 6:
+            return SHIFTED_F64(a, b, 6);
+        case 7:
+            return SHIFTED_F64(a, b, 7);
+        default:
+            return a;
+    }
+}
+#undef SHIFTED_F32
+#undef SHIFTED_F64
 
 #define GC_ISA_NAME avx512
 #include "instantiate.h"

@@ -33,6 +33,7 @@ typedef struct gc_kernels {
     void (*depthwise_spread)(const gc_spread *);
     gc_depthwise_rows_fn *depthwise_rows[2][GC_DEPTHWISE_KERNEL_ROWS];
     gc_depthwise_rows_fn *depthwise_few[GC_DEPTHWISE_KERNEL_ROWS];
+    gc_depthwise_rows_fn *depthwise_line;
     gc_depthwise_up_fn *depthwise_up[2][GC_DEPTHWISE_UP_KERNEL];
     gc_rolling_fn *rolling[2][GC_ROLLING_KERNELS], *rolling_deep[2];
     int max_tb[GC_MAX_DOT_KB];
