@@ -112,11 +112,9 @@ typedef void gc_depthwise_rows_fn(const gc_depthwise_rows *);
 /* depthwise_line: depthwise_rows[0][0] where all 8 rows are stored and lie a vector apart in one row, with dilation
  * 1, nothing outside and no residual. NULL: that one is as fast. */
 
-enum {
-    GC_DEPTHWISE_UP_KERNEL = 8,
-    GC_DEPTHWISE_UP_AHEAD = 15 *
-        1024, /* bytes: results so far on are asked for; no multiple of a page */
-};
+/* AHEAD: so many bytes behind what is stored, memory is asked for. No multiple of a page: lines at such distances
+ * compete for the same places of a cache. */
+enum { GC_DEPTHWISE_UP_KERNEL = 8, GC_DEPTHWISE_UP_AHEAD = 15 * 1024 };
 
 /* depthwise_up[odd][K-1] for a kernel of K x K, 2 <= K <= 8, and [odd][0] for any of 2 to 8 rows and columns: output
  * rows of one channel of a depthwise transposed convolution of stride 2, `odd` if its padding of columns is.
