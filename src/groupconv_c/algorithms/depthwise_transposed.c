@@ -18,7 +18,6 @@ typedef struct upsampling {
     gc_weights weights;
     gc_columns *columns;
     uint32_t *bits;
-    ptrdiff_t wide; /* pairs of output columns */
     ptrdiff_t ncolumns, first, pairs, bands;
     ptrdiff_t fetched; /* bytes of the next channel with each pair */
     gc_depthwise_up_fn *up;
@@ -59,20 +58,20 @@ static gc_status create_columns(const gc_plan *plan, upsampling *s) {
     const ptrdiff_t lanes = plan->kernels->lanes, odd = p->pad_before[2] % 2;
     const ptrdiff_t reads = gc_max(gc_ceil_div(p->kernel[2], 2), p->kernel[2] / 2 + odd);
     const uint32_t all = (uint32_t)((1ull << lanes) - 1);
-    s->wide = gc_ceil_div(p->out_size[2], 2);
-    s->ncolumns = gc_ceil_div(s->wide, lanes);
+    const ptrdiff_t wide = gc_ceil_div(p->out_size[2], 2); /* pairs of output columns */
+    s->ncolumns = gc_ceil_div(wide, lanes);
     s->bits = calloc((size_t)(s->ncolumns * reads), sizeof *s->bits);
     s->columns = calloc((size_t)s->ncolumns, sizeof *s->columns);
     if (s->bits == NULL || s->columns == NULL) return GC_ERROR_MEMORY;
     uint32_t *bits = s->bits;
     for (ptrdiff_t v = 0; v < s->ncolumns; v++) {
         gc_columns *c = &s->columns[v];
-        c->column = gc_max(gc_min(v * lanes, s->wide - lanes), 0);
+        c->column = gc_max(gc_min(v * lanes, wide - lanes), 0);
         c->stored = (int)gc_min(2 * lanes, p->out_size[2] - 2 * c->column);
         c->inside = c->stored == 2 * lanes;
         c->bits = bits;
         for (ptrdiff_t i = 0; i < reads; i++, bits++) {
-            for (ptrdiff_t lane = 0; lane < gc_min(lanes, s->wide - c->column); lane++) {
+            for (ptrdiff_t lane = 0; lane < gc_min(lanes, wide - c->column); lane++) {
                 const ptrdiff_t source = p->pad_before[2] / 2 + c->column + lane + odd - i;
                 if (source >= 0 && source < p->in_size[2]) *bits |= 1u << lane;
             }
@@ -160,8 +159,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         const ptrdiff_t g = k / p->out_per_group, band = unit % s->bands;
         const char *in = (const char *)run->arrays->input + n * i[0] + g * i[1];
         a.in = in + p->pad_before[2] / 2 * size;
-        a.weight = gc_weights_at(&s->weights, plan, run, g, k - g * p->out_per_group) +
-                   gc_weights_tap(&s->weights, 0, 0, 0, 0) * size;
+        a.weight = gc_weights_at(&s->weights, plan, run, g, k - g * p->out_per_group);
         a.init = (const char *)run->bias + k * size;
         a.residual = residual ? residual + n * r[0] + k * r[1] : NULL;
         a.out = (char *)run->arrays->output + n * o[0] + k * o[1];
