@@ -13,6 +13,10 @@ import numpy as np
 
 import groupconv as gc
 from groupconv import reference
+from groupconv._arguments import conv_arguments
+from groupconv._arrays import as_array
+from groupconv._core import Plan
+from groupconv._problem import weight_gradient_problem
 
 try:
     import ml_dtypes
@@ -119,6 +123,10 @@ class Case:
             self.draw("bias", (self.out_channels,), dtype),
         )
 
+    def output_gradient(self, dtype: Any = "float32") -> np.ndarray:
+        """Draw a gradient by the output of the convolution."""
+        return self.draw("gradient", (self.batch, self.out_channels, *self.out_size), dtype)
+
     def transposed_arrays(
         self, dtype: Any = "float32"
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -159,6 +167,26 @@ def function(name: str, ndim: int) -> Callable[..., Any]:
 def gradient(name: str, ndim: int, of: str) -> Callable[..., Any]:
     """Look up a gradient: ``groupconv.grad.conv2d_weight``."""
     return getattr(gc.grad, f"{name}{ndim}d_{of}")
+
+
+def weight_gradient_by(
+    algorithm: str,
+    case: Case,
+    x: np.ndarray,
+    g: np.ndarray,
+    out: np.ndarray,
+    threads: int = 1,
+) -> np.ndarray:
+    """Compute a gradient by the weight, by an algorithm that "auto" need not choose."""
+    # what as_array copies (memory off its alignment) fill() would copy back
+    target = out if as_array(out, "out") is out else np.empty(out.shape, out.dtype)
+    x, g = as_array(x, "input"), as_array(g, "gradient")
+    arguments = conv_arguments(case.ndim, **case.arguments)
+    problem = weight_gradient_problem(arguments, x, case.weight_shape, g, target)
+    Plan(replace(problem, algorithm=algorithm)).run(x, g, None, None, target, threads)
+    if target is not out:
+        out[...] = target
+    return out
 
 
 def algorithms(call: Callable[..., Any], *operands: Any, **arguments: Any) -> list[str]:

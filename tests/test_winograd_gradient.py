@@ -23,13 +23,13 @@ from helpers import (
     exact,
     guarded,
     place,
+    weight_gradient_by,
 )
 from test_winograd import KINDS, TRANSFORMS, transforms
 
 import groupconv as gc
 from groupconv import reference
 from groupconv._arguments import conv_arguments
-from groupconv._arrays import as_array
 from groupconv._core import Plan
 from groupconv._problem import weight_gradient_problem
 
@@ -51,20 +51,9 @@ each_case = pytest.mark.parametrize("case", CASES, ids=str)
 first_cases = pytest.mark.parametrize("case", CASES[:4], ids=str)
 
 
-def output_gradient(case: Case, dtype: object = "float32") -> np.ndarray:
-    return case.draw("gradient", (case.batch, case.out_channels, *case.out_size), dtype)
-
-
-def plan(case: Case, x: np.ndarray, g: np.ndarray, out: np.ndarray | None = None) -> Plan:
-    """Plan the gradient by this algorithm, which "auto" need not choose."""
-    arguments = conv_arguments(2, **case.arguments)
-    problem = weight_gradient_problem(arguments, x, case.weight_shape, g, out)
-    return Plan(replace(problem, algorithm=NAME))
-
-
 def compute(case: Case, x: np.ndarray, g: np.ndarray, threads: int = 1) -> np.ndarray:
     out = np.empty(case.weight_shape, x.dtype)
-    return plan(case, x, g, out).run(x, g, None, None, out, threads)
+    return weight_gradient_by(NAME, case, x, g, out, threads)
 
 
 def magnitudes(x: np.ndarray, g: np.ndarray, case: Case) -> np.ndarray:
@@ -109,16 +98,12 @@ def test_transforms_compute_a_gradient() -> None:
 def test_bound(case: Case) -> None:
     """In every layout of input, gradient and result, between guards."""
     x, _, _ = case.arrays()
-    g = output_gradient(case)
+    g = case.output_gradient()
     want = reference.conv_weight(x, case.weight_shape, g, **case.arguments)
     bound = magnitudes(x, g, case)
     for layout in LAYOUTS:
         with guarded(case.weight_shape, "float32", layout) as out:
-            # what as_array copies (memory off its alignment) fill() would copy back
-            target = out if as_array(out, "out") is out else np.empty(out.shape, out.dtype)
-            placed = as_array(place(x, layout), "input"), as_array(place(g, layout), "gradient")
-            plan(case, *placed, target).run(*placed, None, None, target, 1)
-            out[...] = target
+            weight_gradient_by(NAME, case, place(x, layout), place(g, layout), out)
         assert_within(out, want, bound, units(case))
 
 
@@ -126,7 +111,7 @@ def test_bound(case: Case) -> None:
 def test_typical_error(case: Case) -> None:
     """On normal numbers it stays below 1e-5 of the largest weight's gradient."""
     x, _, _ = case.arrays()
-    g = output_gradient(case)
+    g = case.output_gradient()
     want = reference.conv_weight(x, case.weight_shape, g, **case.arguments)
     assert abs(compute(case, x, g) - want).max() < 1e-5 * abs(want).max()
 
@@ -135,7 +120,7 @@ def test_typical_error(case: Case) -> None:
 @first_cases
 def test_other_dtypes(case: Case, dtype: np.dtype) -> None:
     x, _, _ = case.arrays(dtype)
-    g = output_gradient(case, dtype)
+    g = case.output_gradient(dtype)
     want = exact(reference.conv_weight, x, case.weight_shape, g, **case.arguments)
     assert_within(compute(case, x, g), want, magnitudes(x, g, case), units(case))
 
@@ -145,7 +130,7 @@ def test_other_dtypes(case: Case, dtype: np.dtype) -> None:
 def test_special_values_reach_their_weights_only(case: Case, value: float) -> None:
     """Beside padding an input reaches some kernel positions only; a gradient reaches all."""
     x, _, _ = case.arrays()
-    g = output_gradient(case)
+    g = case.output_gradient()
     bound = magnitudes(x, g, case)
     for row, column in [(0, 0), (0, 5), (3, 3), (4, 4), (11, 13), (11, 0)]:
         for spoils_input in (True, False):
@@ -163,7 +148,7 @@ def test_transforms_that_overflow(case: Case) -> None:
     """Inputs near the largest float32: the transforms overflow where the result does not."""
     x, _, _ = case.arrays()
     x = x / abs(x).max() * np.float32(3e38)
-    g = output_gradient(case) * np.float32(1e-5)
+    g = case.output_gradient() * np.float32(1e-5)
     want = reference.conv_weight(x, case.weight_shape, g, **case.arguments)
     assert abs(want).max() < 3e38
     bound = reference.error_bound(reference.conv_weight, x, case.weight_shape, g, **case.arguments)
@@ -173,7 +158,7 @@ def test_transforms_that_overflow(case: Case) -> None:
 @each_case
 def test_bits_do_not_depend_on_threads(case: Case) -> None:
     x, _, _ = case.arrays()
-    g = output_gradient(case)
+    g = case.output_gradient()
     x[-1, -1, 0, 0] = np.inf  # some units are summed up directly
     alone = compute(case, x, g)
     for threads in (2, 3, 16):
@@ -208,7 +193,7 @@ def test_it_is_chosen_for_both_kinds_of_convolution() -> None:
 )
 def test_refusals(case: Case, why: str) -> None:
     x, _, _ = case.arrays()
-    g = output_gradient(case)
+    g = case.output_gradient()
     arguments = conv_arguments(case.ndim, **case.arguments)
     problem = weight_gradient_problem(arguments, x, case.weight_shape, g)
     with pytest.raises(ValueError, match=f"{NAME}.*{why}.*grad_weight_lanes"):

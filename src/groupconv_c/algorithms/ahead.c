@@ -17,8 +17,10 @@ gc_ahead gc_ahead_planes(const gc_plan *plan, const gc_arrays *arrays, ptrdiff_t
                  (const char *)arrays->weight + n * out[0] + k * out[1]},
         .left = {inputs * in_plane, outputs * out_plane},
     };
-    const ptrdiff_t vectors = gc_max(positions / plan->kernels->lanes, 1);
-    a.rate = gc_max(gc_ceil_div(a.left[0] + a.left[1], vectors * passes), least_rate);
+    const ptrdiff_t rows = p->out_size[0] * p->out_size[1];
+    const ptrdiff_t vectors = rows * gc_ceil_div(p->out_size[2], plan->kernels->lanes);
+    a.rate = gc_ceil_div(a.left[0] + a.left[1], gc_max(vectors * passes, 1));
+    a.rate = gc_max(a.rate, least_rate);
     return a;
 }
 

@@ -17,12 +17,14 @@
 enum {
     wanted_units = 16,   /* fewer: the batch is cut into chunks */
     block_vectors = 512, /* that are summed up in registers: long sums lose more bits */
+    far_bytes = 32768,   /* of an image; with fewer the next but one is fetched */
     strip_bytes = 20480, /* of input that goes by column after column, from the first-level cache */
 };
 
 typedef struct grad_rows {
     ptrdiff_t taps_high, taps_wide; /* kernel positions of a tile, at most */
     ptrdiff_t chunks;
+    ptrdiff_t lead; /* images that are fetched ahead */
 } grad_rows;
 
 static const char *refuse(const gc_plan *plan) {
@@ -71,7 +73,7 @@ static ptrdiff_t vectors_inside(const gc_plan *plan) {
 /* Whether the microkernel reads a row of input once for all rows of a tile, and skips those that do not exist: where
  * the rows that neighbouring outputs read are a stride of the tile's own rows apart. */
 static int rolls(const gc_problem *p, ptrdiff_t high) {
-    return p->stride[1] == p->stride[2] * p->dilation[1] && high > 1;
+    return p->stride[1] == p->stride[2] * p->dilation[1] && p->dilation[2] == 1 && high > 1;
 }
 
 static double predict(const gc_plan *plan, const grad_rows *s) {
@@ -106,6 +108,9 @@ static gc_status create(gc_plan *plan) {
     const size_t sums = (size_t)(p->in_per_group * taps_of(p)) * plan->kernels->real_size;
     plan->scratch_size = gc_round_up(sums * (size_t)plan->kernels->lanes, 64) + sums;
     gc_weight_sums_share(plan, s->chunks);
+    const ptrdiff_t in = p->in_size[0] * p->in_size[1] * p->in_size[2] * p->in_per_group;
+    const ptrdiff_t out = p->out_size[0] * p->out_size[1] * p->out_size[2];
+    s->lead = (in + out) * plan->storage_size < far_bytes ? 2 : 1;
     plan->seconds = predict(plan, s);
     return GC_OK;
 }
@@ -288,13 +293,22 @@ static void add_lanes(const gc_plan *plan, const char *from, char *to, ptrdiff_t
     }
 }
 
-/* The planes that are summed up after those of image n: of the next one, or of the next channel. */
-static gc_ahead ahead_of(const gc_plan *plan, const gc_arrays *arrays, ptrdiff_t row, ptrdiff_t n) {
+/* The planes that are summed up `lead` images after image n of output channel `row`, or those of the next channel:
+ * further ahead where an image takes no longer than memory does to answer. */
+static gc_ahead ahead_of(const gc_run *run, ptrdiff_t row, ptrdiff_t n, ptrdiff_t images,
+                         int more) {
+    const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const grad_rows *s = plan->state;
     const ptrdiff_t tiles =
         gc_ceil_div(p->kernel[1], s->taps_high) * gc_ceil_div(p->kernel[2], s->taps_wide);
-    return gc_ahead_planes(plan, arrays, n, row / p->out_per_group * p->in_per_group,
+    n += s->lead;
+    if (n >= images) {
+        if (!more || n - images >= images) return (gc_ahead){0};
+        n -= images;
+        row++;
+    }
+    return gc_ahead_planes(plan, run->arrays, n, row / p->out_per_group * p->in_per_group,
                            p->in_per_group, row, 1, tiles * p->kernel[0] * p->in_per_group);
 }
 
@@ -312,11 +326,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
                         end = gc_cut(p->batch, s->chunks, chunk + 1);
         memset(scratch, 0, (size_t)(n * vector));
         for (ptrdiff_t i = image; i < end; i++) {
-            gc_ahead ahead = {0};
-            if (i + 1 < end)
-                ahead = ahead_of(plan, run->arrays, row, i + 1);
-            else if (unit + 1 < last && s->chunks == 1)
-                ahead = ahead_of(plan, run->arrays, row + 1, 0);
+            gc_ahead ahead = ahead_of(run, row, i, end, unit + 1 < last && s->chunks == 1);
             for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
                 const pair u = {
                     .run = run,

@@ -32,7 +32,7 @@ enum { GC_MAX_ROW_DOT_ROWS = 3, GC_MAX_ROW_DOT_COLUMNS = 8 };
  *   sums[i*sums_row + j*lanes ..] += sum over rows y and columns q of
  *       grad[y*grad_row + q] * in[y*in_row + i*tap_row + j*dilation + S*q]
  * Of a row of input the elements first .. last - 1 exist, counted from `in`; the others are zeros. dilation is
- * 1 with stride 2. With several kernel rows and in_row == S*tap_row, it takes those rows of input only that exist,
+ * 1 with stride 2. With several kernel rows, dilation 1 and in_row == S*tap_row, it takes those rows of input only that exist,
  * above .. below - 1 of those that lie tap_row apart from `in` on; otherwise all do. */
 typedef struct gc_row_dot {
     const void *in, *grad;

@@ -1,13 +1,28 @@
 /* The microkernel of the weight gradient that reads rows where they lie (contract: gc_row_dot in
- * gradient_contracts.h): products of rows are summed over positions in the lanes. With stride 2, two neighbouring kernel columns
- * share the vectors that are loaded; gradients are brought into the order that their lanes come out in.
- * What lies outside of the input counts as zeros, under masks that all rows share. Where neighbouring rows of
- * the kernel read neighbouring rows of the input, each of these is read once for all of them: with stride 1 down
- * columns of vectors, with stride 2 in pairs of rows. */
+ * gradient_contracts.h): products of rows are summed over positions in the lanes. Where neighbouring rows of the
+ * kernel read neighbouring rows of the input, each of these is read once for all of them: with stride 1 down columns
+ * of vectors, with stride 2 in pairs of rows. With stride 2, two neighbouring kernel columns share the vectors that
+ * are loaded, and gradients are brought into the order that their lanes come out in; row_dot_pairs_tmpl.h does better
+ * where vectors can be shifted. What lies outside of the input counts as zeros, under masks that all rows share. */
 
 /* Edge vectors of a row whose masks are made once and kept for all rows; more are rare. Loads of a row of input, with
  * stride 2 in pairs. */
 enum { OP(row_dot_edges) = 4, OP(row_dot_loads) = GC_MAX_ROW_DOT_COLUMNS + 1 };
+
+/* What to fetch after so many vectors. */
+GC_INLINE const char *OP(row_dot_ahead)(const gc_row_dot *a, ptrdiff_t vectors) {
+    const ptrdiff_t done = vectors * a->fetch_bytes;
+    return done < a->fetch_first ? a->fetch[0] + done : a->fetch[1] + (done - a->fetch_first);
+}
+
+/* The lanes of vector u of a row of input that exist. */
+GC_INLINE M OP(row_mask)(const gc_row_dot *a, ptrdiff_t u) {
+    return OP(mask)(gc_window_bits(a->first - u * LANES, a->last - u * LANES, LANES));
+}
+
+#ifdef GC_SHIFTS_VECTORS
+#include "row_dot_pairs_tmpl.h"
+#endif
 
 /* Masks of vector v: of the gradients, then of the loads of a row of input. */
 GC_INLINE void OP(row_dot_masks)(const gc_row_dot *a, const int S, const int J, ptrdiff_t v,
@@ -44,25 +59,41 @@ GC_INLINE void OP(row_dot_vector)(const int S, const int I, const int J, const r
     }
 }
 
-/* One row of input of vector v, whose products with the gradients g of I rows are added where they are there:
- * with g[slot of i] those of kernel row i, from `first` to `last`. */
-GC_INLINE void OP(row_dot_step)(const int I, const int J, const real *x, ptrdiff_t dilation,
-                                const M *masks, const V *g, const int turn, ptrdiff_t first,
-                                ptrdiff_t last, V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
+/* Masks of vector v of a column: of the gradients, then of the loads of a row of input. */
+GC_INLINE void OP(row_dot_column_masks)(const gc_row_dot *a, const int J, ptrdiff_t v, M *masks) {
+#ifdef GC_SHIFTS_VECTORS
+    (void)J;
+    masks[0] = OP(mask)(gc_window_bits(0, a->columns - v * LANES, LANES));
+    masks[1] = OP(row_mask)(a, v);
+    masks[2] = OP(row_mask)(a, v + 1);
+#else
+    OP(row_dot_masks)(a, 1, J, v, masks);
+#endif
+}
+
+/* One row of input of vector v, loaded once and shifted or loaded for each kernel column, whose products with the
+ * gradients g of I rows are added where they are there: with g[slot of i] those of kernel row i, from `first` to
+ * `last`. */
+GC_INLINE void OP(row_dot_step)(const int I, const int J, const real *x, const M *masks, const V *g,
+                                const int turn, ptrdiff_t first, ptrdiff_t last,
+                                V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
+#ifdef GC_SHIFTS_VECTORS
+    const M few = OP(mask)((1u << (J - 1)) - 1);
+    const V x0 = OP(hold)(masks ? OP(load_mask)(x, masks[1]) : OP(load)(x));
+    const V x1 = J > 1 ? OP(hold)(OP(load_mask)(x + LANES, masks ? masks[2] : few)) : x0;
+#endif
     GC_UNROLL(8)
     for (int j = 0; j < J; j++) {
-        const real *at = x + j * dilation;
-        const V xj = masks ? OP(load_mask)(at, masks[1 + j]) : OP(hold)(OP(load)(at));
+#ifdef GC_SHIFTS_VECTORS
+        V xj = OP(shifted)(x0, x1, j);
+        if (masks) xj = OP(keep)(xj, masks[0]);
+#else
+        const V xj = masks ? OP(load_mask)(x + j, masks[1 + j]) : OP(hold)(OP(load)(x + j));
+#endif
         GC_UNROLL(4)
         for (int i = 0; i < I; i++)
             if (i >= first && i < last) acc[i][j] = OP(fma)(g[(i + I - turn) % I], xj, acc[i][j]);
     }
-}
-
-/* What to fetch after so many vectors. */
-GC_INLINE const char *OP(row_dot_ahead)(const gc_row_dot *a, ptrdiff_t vectors) {
-    const ptrdiff_t done = vectors * a->fetch_bytes;
-    return done < a->fetch_first ? a->fetch[0] + done : a->fetch[1] + (done - a->fetch_first);
 }
 
 /* Vector v of all rows, from the first to the last. A row of input is loaded once and meets the gradients of the
@@ -70,7 +101,7 @@ GC_INLINE const char *OP(row_dot_ahead)(const gc_row_dot *a, ptrdiff_t vectors) 
 GC_INLINE void OP(row_dot_column)(const int I, const int J, const gc_row_dot *a, ptrdiff_t v,
                                   const M *masks, V (*acc)[GC_MAX_ROW_DOT_COLUMNS]) {
     const real *x = (const real *)a->in + v * LANES, *grad = (const real *)a->grad + v * LANES;
-    const ptrdiff_t rows = a->rows, above = a->above, dilation = a->dilation;
+    const ptrdiff_t rows = a->rows, above = a->above;
     const ptrdiff_t steps = gc_larger(gc_smaller(rows + I - 1, a->below), 0);
     const ptrdiff_t whole = gc_smaller(rows, steps);
     const ptrdiff_t fetch_bytes = a->fetch_bytes;
@@ -80,15 +111,15 @@ GC_INLINE void OP(row_dot_column)(const int I, const int J, const gc_row_dot *a,
     for (int i = 0; i < I; i++) g[i] = OP(set1)(0);
     ptrdiff_t r = 0, next = gc_smaller(gc_larger(I - 1, above), steps);
     for (;; next = steps) {
-        for (; r < next; r++, x += a->in_row) {
+        for (; r < next; r++, x += a->in_row, fetch += fetch_bytes) {
+            gc_fetch(fetch, fetch_bytes);
             GC_UNROLL(4)
             for (int i = I - 1; i > 0; i--) g[i] = g[i - 1];
             if (r < rows) {
                 g[0] = masks ? OP(load_mask)(grad, masks[0]) : OP(load)(grad);
                 grad += a->grad_row;
             }
-            if (r >= above)
-                OP(row_dot_step)(I, J, x, dilation, masks, g, 0, r - rows + 1, r + 1, acc);
+            if (r >= above) OP(row_dot_step)(I, J, x, masks, g, 0, r - rows + 1, r + 1, acc);
         }
         if (r == steps) break;
         for (; r + I <= whole; r += I) {
@@ -97,7 +128,7 @@ GC_INLINE void OP(row_dot_column)(const int I, const int J, const gc_row_dot *a,
                 gc_fetch(fetch, fetch_bytes);
                 GC_STEP(fetch, fetch_bytes);
                 g[I - 1 - u] = masks ? OP(load_mask)(grad, masks[0]) : OP(load)(grad);
-                OP(row_dot_step)(I, J, x, dilation, masks, g, u + 1, 0, I, acc);
+                OP(row_dot_step)(I, J, x, masks, g, u + 1, 0, I, acc);
                 GC_STEP(grad, a->grad_row);
                 GC_STEP(x, a->in_row);
             }
@@ -154,7 +185,7 @@ GC_INLINE void OP(row_dot_columns)(const int I, const int J, const gc_row_dot *a
         if (v >= a->inside && v < a->outside) {
             OP(row_dot_column)(I, J, a, v, NULL, acc);
         } else {
-            OP(row_dot_masks)(a, 1, J, v, masks);
+            OP(row_dot_column_masks)(a, J, v, masks);
             OP(row_dot_column)(I, J, a, v, masks, acc);
         }
     }
@@ -180,6 +211,7 @@ GC_INLINE void OP(row_dot_rows)(const int S, const int I, const int J, const int
     const ptrdiff_t vectors = (a->columns + LANES - 1) / LANES;
     const ptrdiff_t inside = a->inside, outside = a->outside;
     const ptrdiff_t edges = inside + vectors - outside;
+    const ptrdiff_t fetch_bytes = a->fetch_bytes;
     const ptrdiff_t shared =
         ROLL ? (I + 1) / 2 : 1; /* output rows that a row belongs to, at most */
     const ptrdiff_t begin = ROLL ? gc_larger(shared - 1, (a->above + 1) / 2) : 0;
@@ -189,18 +221,21 @@ GC_INLINE void OP(row_dot_rows)(const int S, const int I, const int J, const int
         OP(row_dot_masks)(a, S, J, e < inside ? e : outside + e - inside, masks[e]);
     for (ptrdiff_t y = 0; y < a->rows + shared - 1; y++) {
         const int all = y >= begin && y < whole;
-        gc_fetch(OP(row_dot_ahead)(a, y * vectors), vectors * a->fetch_bytes);
-        for (ptrdiff_t e = 0; e < edges; e++) {
+        const char *fetch = OP(row_dot_ahead)(a, y * vectors);
+        for (ptrdiff_t e = 0; e < edges; e++, fetch += fetch_bytes) {
             const ptrdiff_t v = e < inside ? e : outside + e - inside;
             const M *at_edge = masks[e];
             if (edges > OP(row_dot_edges)) {
                 OP(row_dot_masks)(a, S, J, v, here);
                 at_edge = here;
             }
+            gc_fetch(fetch, fetch_bytes);
             OP(row_dot_at)(S, I, J, ROLL, a, y, v, at_edge, all, acc);
         }
-        for (ptrdiff_t v = inside; v < outside; v++)
+        for (ptrdiff_t v = inside; v < outside; v++, fetch += fetch_bytes) {
+            gc_fetch(fetch, fetch_bytes);
             OP(row_dot_at)(S, I, J, ROLL, a, y, v, NULL, all, acc);
+        }
     }
 }
 
@@ -210,7 +245,12 @@ GC_INLINE void OP(row_dot_body)(const int S, const int I, const int J, const int
     GC_UNROLL(4)
     for (int i = 0; i < I; i++) GC_UNROLL(8)
     for (int j = 0; j < J; j++) acc[i][j] = OP(set1)(0);
-    if (S == 1 && ROLL)
+#ifdef GC_SHIFTS_VECTORS
+    if (S == 2 && (ROLL || I == 1))
+        OP(row_dot_pairs)(I, J, a, acc);
+    else
+#endif
+        if (S == 1 && ROLL)
         OP(row_dot_columns)(I, J, a, acc);
     else
         OP(row_dot_rows)(S, I, J, ROLL, a, acc);
@@ -231,7 +271,7 @@ GC_INLINE void OP(row_dot_body)(const int S, const int I, const int J, const int
     }                                                                                    \
     GC_NOINLINE void GC_CAT(OP(row_dot_##S), GC_CAT(_##I, _##J))(const gc_row_dot *a) {  \
         if (I * J > ROW_DOT_MAX) return;                                                 \
-        if (I > 1 && S * a->tap_row == a->in_row)                                        \
+        if (I > 1 && S * a->tap_row == a->in_row && a->dilation == 1)                    \
             GC_CAT(OP(row_roll_##S), GC_CAT(_##I, _##J))(a);                             \
         else                                                                             \
             OP(row_dot_body)(S, I, J, 0, a);                                             \

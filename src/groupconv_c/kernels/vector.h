@@ -14,7 +14,8 @@
  *   R_sum(v): of all lanes, in an order of the instruction set's own
  *   R_index(p) lane numbers from int32_t p[lanes]; R_spread(v, index): lane i is lane index[i] of v
  *   R_hold(v): v, in a register
- *   R_shifted(a, b, n): from lane n of a followed by b on, n < lanes, if it defines GC_SHIFTS_VECTORS
+ *   R_shifted(a, b, n): from lane n of a followed by b on, n < lanes, and R_keep(v, m): those lanes of v and zeros,
+ *     if it defines GC_SHIFTS_VECTORS
  *   f32_load_f16(p) f32_load_bf16(p) f32_store_f16(p, v) f32_store_bf16(p, v)
  * and then includes instantiate_tmpl.h once for each R.
  */
