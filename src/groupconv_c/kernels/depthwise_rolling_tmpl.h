@@ -7,11 +7,19 @@
  * there is a residual or a clamp. */
 enum { OP(rolling_most) = GC_DEPTHWISE_KERNEL_ROWS * GC_DEPTHWISE_KERNEL_ROWS };
 
-/* A channel's kernel: weights[depth][row][column] of the depths that are there, and where their input begins;
- * zero[r]: the products of its row r with zeros, NULL if they are 0; the bias, with the products of depths that
- * are not there. */
+/* Whether the weights of a kernel are left as they are, for instructions that spread an operand over a vector. */
+#ifdef GC_SPREADS_OPERANDS
+#define ROLLING_PLAIN(K) ((K) >= 5)
+#else
+#define ROLLING_PLAIN(K) 0
+#endif
+
+/* A channel's kernel: weights[depth][row][column] of the depths that are there, each in all lanes or `plain`, and
+ * where their input begins; zero[r]: the products of its row r with zeros, NULL if they are 0; the bias, with the
+ * products of depths that are not there. */
 typedef struct OP(rolling_kernel) {
     const V *weights, *zero;
+    const real *plain;
     V bias;
     ptrdiff_t slabs[GC_ROLLING_DEPTHS], depths;
 } OP(rolling_kernel);
@@ -23,6 +31,7 @@ typedef struct OP(rolling_state) {
     V bias, low, high;
     V held[OP(rolling_most)]; /* the first weights, in registers */
     const V *weights;
+    const real *plain;
     const ptrdiff_t *slabs, *end; /* the kernel's depths, if it has some */
     M masks[GC_DEPTHWISE_KERNEL_ROWS + 1], m;
     int stored, whole; /* `whole` rows more are stored as whole vectors */
@@ -65,7 +74,9 @@ GC_INLINE void OP(rolling_taps)(const OP(rolling_state) * s, const real *p, cons
         for (int m = 0; m < sums; m++) {
             const int r = PH + S * m, i = r * K + t, at = (m + sums - u) % sums;
             if (r >= K) continue;
-            const V w = i < held ? s->held[i] : weights[i];
+            const V w = i < held           ? s->held[i]
+                        : ROLLING_PLAIN(K) ? OP(set1)(s->plain[i])
+                                           : weights[i];
             acc[at] = OP(fma)(x, w, held >= 0 && i == 0 ? s->bias : acc[at]);
         }
     }
@@ -133,6 +144,7 @@ GC_INLINE OP(rolling_state)
         .low = OP(set1)((real)a->low),
         .high = OP(set1)((real)a->high),
         .weights = k->weights,
+        .plain = k->plain,
         .slabs = k->slabs,
         .end = k->slabs + k->depths,
         .m = OP(mask)(gc_window_bits(0, stored, LANES)),
@@ -143,7 +155,8 @@ GC_INLINE OP(rolling_state)
     for (int i = 0; i < masks; i++) /* with S = 2 those of columns 0, 1, 3, 5 */
         s.masks[i] = OP(mask)(columns->bits[S == 1 || i < 2 ? i : i / 2 * 4 - 2 + i % 2]);
     GC_UNROLL(49)
-    for (int i = 0; i < held; i++) s.held[i] = OP(hold)(k->weights[i]);
+    for (int i = 0; i < held; i++)
+        s.held[i] = OP(hold)(ROLLING_PLAIN(K) ? OP(set1)(k->plain[i]) : k->weights[i]);
     return s;
 }
 
@@ -242,6 +255,23 @@ GC_INLINE V OP(rolling_depth)(const gc_rolling *a, ptrdiff_t first, V *w, const 
     return total;
 }
 
+/* The same of a kernel that is left as it is: where it lies, or in `copy` if it is not contiguous there. */
+GC_INLINE V OP(rolling_plain)(const gc_rolling *a, real *copy, const real **plain, const int K) {
+    *plain = a->weight;
+    if (a->weight_column != 1 || a->weight_row != K) {
+        for (int i = 0; i < K * K; i++)
+            copy[i] = (*plain)[i / K * a->weight_row + i % K * a->weight_column];
+        *plain = copy;
+    }
+    V total = OP(set1)(0);
+    GC_UNROLL(16)
+    for (int i = 0; i < K * K; i += LANES) {
+        const M m = OP(mask)(gc_window_bits(0, K * K - i, LANES));
+        total = OP(fma)(OP(load_mask)(*plain + i, m), OP(set1)(0), total);
+    }
+    return OP(set1)(OP(sum)(total));
+}
+
 /* From the caller's weights: a pointer to those in registers would put them into memory. */
 GC_NOINLINE void OP(rolling_zeros)(const gc_rolling *a, V *zero, int k, ptrdiff_t depths) {
     for (int r = 0; r < k; r++) {
@@ -260,7 +290,10 @@ GC_INLINE OP(rolling_kernel)
     OP(rolling_weights)(const gc_rolling *a, V *w, V *zero, const int K, const int DEEP) {
     OP(rolling_kernel) k = {.weights = w, .bias = OP(set1)(*(const real *)a->init), .depths = 1};
     V total = OP(set1)(0);
-    if (!DEEP) total = OP(rolling_depth)(a, 0, w, K);
+    if (ROLLING_PLAIN(K))
+        total = OP(rolling_plain)(a, (real *)w, &k.plain, K);
+    else if (!DEEP)
+        total = OP(rolling_depth)(a, 0, w, K);
     if (DEEP) k.depths = 0;
     for (ptrdiff_t i = 0; DEEP && i < a->nslabs; i++) {
         const gc_depthwise_slab *slab = a->slabs + i;
@@ -378,6 +411,8 @@ ROLLING(3, 2, 1)
     }
 ROLLING_ANY(3)
 ROLLING_ANY(5)
+ROLLING_ANY(7)
+#undef ROLLING_PLAIN
 #undef ROLLING_ANY
 #undef ROLLING_LOW
 #undef ROLLING_LOW_COLUMNS

@@ -48,7 +48,7 @@ static const gc_kernels OP(table) = {
     .depthwise_line = OP(depthwise_line),
 #endif
     .depthwise_up = {DEPTHWISE_UP_ENTRIES(0), DEPTHWISE_UP_ENTRIES(1)},
-    .rolling = {{OP(rolling_any_3), OP(rolling_any_5), OP(rolling_710)},
+    .rolling = {{OP(rolling_any_3), OP(rolling_any_5), OP(rolling_any_7)},
                 {OP(rolling_320), OP(rolling_520), NULL}},
     .rolling_deep = {OP(rolling_311), OP(rolling_321)},
     .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},

@@ -1,0 +1,76 @@
+"""Depthwise convolution of maps of few rows, whose loops over rows are unrolled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import FLOATS, Case, assert_within, check_conv, place
+
+import groupconv as gc
+from groupconv import reference
+
+NAME = "depthwise_in_place"
+each_kernel = pytest.mark.parametrize("kernel", [3, 5, 7])
+
+
+def square(height: int, width: int, kernel: int, **changes: object) -> Case:
+    return Case((height, width), (kernel, kernel), 5, padding=kernel // 2).but(**changes)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("height", [6, 7, 8, 13, 14, 15])
+@each_kernel
+def test_every_width(kernel: int, height: int, dtype: np.dtype) -> None:
+    """Rows of less than a vector up to several."""
+    for width in (1, 3, 7, 8, 9, 14, 15, 16, 17, 31, 32, 33):
+        check_conv(square(height, width, kernel), dtype, algorithm=NAME)
+
+
+@each_kernel
+def test_epilogue(kernel: int) -> None:
+    for height in (7, 14):
+        for width in (7, 14, 16, 20):
+            case = square(height, width, kernel)
+            x, w, b = case.arrays()
+            residual = case.draw("residual", (2, 5, height, width))
+            options = {"residual": residual, "activation": "relu"}
+            got = gc.conv2d(x, w, b, **case.arguments, **options, algorithm=NAME)
+            operands = [array.astype("f8") for array in (x, w, b)]
+            plain = reference.conv(*operands, **case.arguments) + residual
+            bound = reference.error_bound(reference.conv, x, w, b, **case.arguments)
+            assert_within(got, np.maximum(plain, 0), bound + abs(residual))
+
+
+@each_kernel
+def test_weights_in_any_layout(kernel: int) -> None:
+    for height in (7, 14, 20):
+        case = square(height, 14, kernel)
+        x, w, b = case.arrays()
+        want = gc.conv2d(x, w, b, **case.arguments, algorithm=NAME)
+        for layout in ("axes_reversed", "slice", "every_other", "flipped"):
+            got = gc.conv2d(x, place(w, layout), b, **case.arguments, algorithm=NAME)
+            np.testing.assert_array_equal(got, want)
+
+
+@each_kernel
+def test_padding_below_or_above_alone(kernel: int) -> None:
+    for height in (7, 14):
+        for padding in ((kernel - 1, 0), (0, kernel - 1)):
+            case = square(height, 14, kernel, padding=[padding, (1, kernel - 2)])
+            check_conv(case, algorithm=NAME)
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+@each_kernel
+def test_weights_that_are_not_finite(kernel: int, special: float) -> None:
+    """Their products with the zeros of padding are NaN, in rows above and below too."""
+    for height in (7, 14, 20):
+        case = square(height, 14, kernel)
+        x, w, b = case.arrays()
+        for place_of in ((0, 0, 0, 0), (1, 0, kernel - 1, 2), (4, 0, kernel // 2, kernel - 1)):
+            spoiled = w.copy()
+            spoiled[place_of] = special
+            got = gc.conv2d(x, spoiled, b, **case.arguments, algorithm=NAME)
+            want = reference.conv(x, spoiled, b, **case.arguments)
+            bound = reference.error_bound(reference.conv, x, spoiled, b, **case.arguments)
+            assert_within(got, want, bound)
