@@ -65,11 +65,32 @@ def test_tiles_of_channels(out_per_group: int, layout: str, dtype: np.dtype) -> 
         check(Case((4, width), (1, 1), 2, 5, out_per_group), dtype, layout)
 
 
+PLANES = [
+    Case((9, 20), (3, 3), 1, 80, 40, padding=1),  # pieces of the channels
+    Case((130, 121), (3, 3), 1, 16, 16, batch=1, padding=1),  # several boxes
+    Case((21, 23), (3, 5), 3, 4, 17, stride=2, padding=(1, 2), dilation=(2, 1)),
+    Case((5, 6, 9), (3, 2, 3), 2, 6, 16, stride=(1, 2, 1), padding=1),
+    Case((6, 1), (3, 1), 2, 3, 16, padding=(1, 0)),
+    Case((4, 1), (1, 1), 2, 3, 16, stride=(1, 20), padding=(0, 9)),  # columns of padding alone
+    Case((3, 30), (1, 1), 2, 40, 33, stride=(1, 2)),
+    Case((4, 256), (1, 1), 1, 20, 16),  # channels that share a cache set
+    Case((2, 512), (3, 3), 1, 20, 16, padding=1),
+]
+
+
+@each_dtype
+@pytest.mark.parametrize("case", PLANES, ids=str)
+def test_planes(case: Case, dtype: np.dtype) -> None:
+    for layout in ("contiguous", "slice", "flipped_slice", "misaligned"):
+        check(case, dtype, layout)
+
+
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
 def test_padding_modes(mode: str) -> None:
     case = Case((6, 9), (3, 5), 2, 3, 20, padding=[(2, 1), (3, 4)], padding_mode=mode)
     for dtype in (*FLOATS, *HALVES):
-        check(case, dtype)
+        for layout in ("channels_last", "contiguous", "slice"):
+            check(case, dtype, layout)
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)

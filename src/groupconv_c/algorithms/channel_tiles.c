@@ -1,9 +1,9 @@
 /* Output channels of one group in the lanes; inputs are broadcast.
  *
  * A unit is one image, one group, one box of output positions of one depth, one block of vectors of output
- * channels. The box's input is packed once per thread for the channel blocks that follow each other, padded
- * and with channels side by side, so that every position reads its window at the same offsets; a 1x1 kernel
- * over channels_last memory reads in place. A tile is two runs of neighbouring positions of a row, each; or,
+ * channels. The box's input is packed once per thread for the channel blocks that follow each other, padded, so
+ * that every position reads its window at the same offsets: with channels side by side, or as planes where its
+ * rows are contiguous; a 1x1 kernel reads in place. A tile is two runs of neighbouring positions of a row, each; or,
  * where registers are few, some positions wherever they lie: more vectors then share an input.
  */
 #include <math.h>
@@ -37,15 +37,25 @@ static void destroy(gc_plan *plan) {
     plan->state = NULL;
 }
 
-static int reads_in_place(const gc_plan *plan) {
+/* Whether an input of contiguous rows is read as planes: by tiles that are runs, which make use of a row's cache lines;
+ * places would load each again for every few positions. */
+static int has_planes(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
-    if (!gc_lanes_in_memory(plan, p->input_strides, p->in_per_group)) return 0;
+    if (plan->kernels->lane_place_count[0] > 0) return 0;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, *i = p->input_strides;
+    return plan->storage_size == size && i[4] == size && (i[1] != size || p->in_per_group == 1);
+}
+
+static int reads_in_place(const gc_plan *plan, int planes) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, *in = p->input_strides;
+    if (!planes && !gc_lanes_in_memory(plan, in, p->in_per_group)) return 0;
     for (int i = 0; i < 3; i++)
-        if (p->kernel[i] != 1 || p->pad_before[i] ||
+        if (p->kernel[i] != 1 || p->pad_before[i] || in[1 + i] % size != 0 ||
             (p->out_size[i] - 1) * p->stride[i] >= p->in_size[i])
             return 0;
-    return (p->stride[2] * p->input_strides[4]) % 4096 !=
-           0; /* neighbours would share a cache set */
+    /* neighbours would share a cache set */
+    return (planes ? in[1] : p->stride[2] * in[4]) % 4096 != 0;
 }
 
 /* Rows that follow each other in every array, as one row. */
@@ -63,14 +73,16 @@ static void lay_out(const gc_plan *plan, gc_channel_tiles_state *s) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     s->in_column = p->stride[2] * p->input_strides[4];
     s->in_row = p->stride[1] * p->input_strides[3];
-    s->in_place = reads_in_place(plan);
+    s->planes = has_planes(plan);
+    s->in_place = reads_in_place(plan, s->planes);
+    s->channel = s->planes ? p->input_strides[1] / size : 1;
     for (int i = 0; i < 3; i++) {
         s->out[i] = p->out_size[i];
         s->axes[i] = (gc_axis){.in_size = p->in_size[i], .mode = p->padding_mode};
     }
     flatten(p, s);
-    s->pitch = p->in_per_group;
-    if (s->pitch * p->stride[2] * size % 4096 == 0) s->pitch += plan->kernels->lanes;
+    s->pitch = s->planes ? 1 : p->in_per_group;
+    if (!s->planes && s->pitch * p->stride[2] * size % 4096 == 0) s->pitch += plan->kernels->lanes;
     s->columns = gc_max(gc_channel_tiles_reach(p, 2, p->out_size[2]), 1);
     s->row = s->columns * s->pitch;
     if (s->in_place) return;
@@ -100,15 +112,18 @@ static void choose_boxes(const gc_plan *plan, gc_channel_tiles_state *s) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     s->by_runs = s->in_place || s->out[1] == 1; /* a row is packed whole, once for its boxes */
     const ptrdiff_t cuts = gc_channel_tiles_cuts(s);
-    const ptrdiff_t bytes =
-        s->in_place ? cuts * s->g * p->in_per_group * size
-                    : p->kernel[0] * gc_channel_tiles_reach(p, 1, s->out[1]) * s->row * size;
+    const ptrdiff_t bytes = s->in_place ? cuts * s->g * p->in_per_group * size
+                                        : p->kernel[0] * gc_channel_tiles_reach(p, 1, s->out[1]) *
+                                              s->row * (s->planes ? p->in_per_group : 1) * size;
     const ptrdiff_t others = gc_max(p->groups * p->out_size[0] * s->blocks, 1);
     const ptrdiff_t cached = s->by_runs && !s->in_place ? 1 : gc_ceil_div(bytes, box_bytes);
     const ptrdiff_t least = gc_max(cached, gc_ceil_div(wanted_units, others));
     s->boxes = gc_even_pieces(plan, others, cuts, gc_min(least, cuts));
     s->rows = s->by_runs ? 1 : gc_ceil_div(cuts, s->boxes);
     s->slice = gc_channel_tiles_reach(p, 1, s->rows) * s->row;
+    if (!s->planes || s->in_place) return;
+    s->channel = p->kernel[0] * s->slice + plan->kernels->lanes; /* what spills from a row */
+    if (s->channel * size % 4096 == 0) s->channel += plan->kernels->lanes;
 }
 
 /* Channels that go through all kernel positions before the next ones do, so that inputs which neighbouring
@@ -126,7 +141,7 @@ static ptrdiff_t piece_of(const gc_plan *plan, ptrdiff_t vb) {
 
 static gc_status create_taps(const gc_problem *p, gc_channel_tiles_state *s) {
     const ptrdiff_t icg = p->in_per_group;
-    const int merged = s->pitch == icg && s->piece == icg && p->dilation[2] == 1;
+    const int merged = !s->planes && s->pitch == icg && s->piece == icg && p->dilation[2] == 1;
     const ptrdiff_t wide = merged ? 1 : p->kernel[2];
     const ptrdiff_t taps = icg / gc_max(s->piece, 1) * p->kernel[0] * p->kernel[1] * wide;
     s->taps = malloc((size_t)gc_max(taps, 1) * sizeof *s->taps);
@@ -137,7 +152,7 @@ static gc_status create_taps(const gc_problem *p, gc_channel_tiles_state *s) {
             for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
                 for (ptrdiff_t w = 0; w < wide; w++)
                     s->taps[s->ntaps++] = d * s->slice + h * p->dilation[1] * s->row +
-                                          w * p->dilation[2] * s->pitch + c;
+                                          w * p->dilation[2] * s->pitch + c * s->channel;
     return GC_OK;
 }
 
@@ -153,19 +168,25 @@ static double place_cycles(ptrdiff_t positions, ptrdiff_t vb) {
     return (double)gc_max(positions * vb, positions + vb + 1) * 0.5 + 0.1;
 }
 
-/* Of all sums of a block of vb vectors of a group: `terms` products to a result. */
+/* Of going from one kernel position to the next, where their channels do not follow each other. */
+static double tap_cycles(const gc_problem *p, const gc_channel_tiles_state *s) {
+    return (double)(p->kernel[0] * p->kernel[1] * (s->planes ? p->kernel[2] : 1)) * 6;
+}
+
+/* Of all sums of a block of vb vectors of a group: `terms` products to a result, and what else a tile takes. */
 static double sum_cycles(const gc_kernels *kernels, const gc_channel_tiles_state *s, ptrdiff_t vb,
-                         double terms) {
+                         double terms, double others) {
     if (!s->places)
         return (double)(s->out[0] * gc_ceil_div(s->out[1] * s->runs, 2)) *
-               (run_cycles(s->g, vb) * terms + (double)(s->g * vb * 3 + 32));
+               (run_cycles(s->g, vb) * terms + others + (double)(s->g * vb * 3 + 32));
     const ptrdiff_t positions = kernels->lane_place_count[vb - 1];
     return (double)(s->out[0] * gc_ceil_div(s->out[1] * s->out[2], positions)) *
-           (place_cycles(positions, vb) * terms + (double)(positions * (vb + 1) + 16));
+           (place_cycles(positions, vb) * terms + others + (double)(positions * (vb + 1) + 16));
 }
 
 /* Rows are cut into equal runs; how well that goes decides how many vectors a tile is wide. */
-static void choose_tile(const gc_kernels *kernels, gc_channel_tiles_state *s, double terms) {
+static void choose_tile(const gc_kernels *kernels, gc_channel_tiles_state *s, double terms,
+                        double others) {
     double best = INFINITY;
     for (ptrdiff_t vb = gc_min(s->vectors, GC_MAX_LANE_VB); vb > 0; vb--)
         for (int places = 0; places < 2; places++) {
@@ -180,7 +201,7 @@ static void choose_tile(const gc_kernels *kernels, gc_channel_tiles_state *s, do
             t.g = gc_max(gc_ceil_div(s->out[2], t.runs), 1);
             double cycles = 0;
             for (ptrdiff_t b = 0; b < t.blocks; b++)
-                cycles += sum_cycles(kernels, &t, gc_channel_tiles_vectors(&t, b), terms);
+                cycles += sum_cycles(kernels, &t, gc_channel_tiles_vectors(&t, b), terms, others);
             if (cycles >= best) continue;
             best = cycles;
             *s = t;
@@ -204,6 +225,8 @@ static double pack_cycles(const gc_plan *plan, const gc_channel_tiles_state *s) 
     const double rows = (double)(s->out[0] * s->boxes * p->kernel[0] *
                                  gc_channel_tiles_reach(p, 1, s->rows)),
                  positions = rows * (double)s->columns;
+    if (s->planes)
+        return rows * (30 + (double)gc_ceil_div(s->columns, plan->kernels->lanes) * channels * 3);
     if (gc_channel_tiles_turns(plan, p->input_strides, p->in_per_group))
         return rows *
                (30 + (double)gc_ceil_div(p->in_size[2], plan->kernels->lanes) * channels * 8);
@@ -229,12 +252,15 @@ static double predict(const gc_plan *plan, const gc_channel_tiles_state *s) {
     const double terms = (double)gc_channel_tiles_weights(p);
     double sums = 0;
     for (ptrdiff_t b = 0; b < s->blocks; b++)
-        sums += sum_cycles(plan->kernels, s, gc_channel_tiles_vectors(s, b), terms);
+        sums +=
+            sum_cycles(plan->kernels, s, gc_channel_tiles_vectors(s, b), terms, tap_cycles(p, s));
     /* but for the first block, most weights come while others are at work */
     const double weights = gc_weights_cycles(terms * (double)s->vectors * lanes * size);
     sums = fmax(sums, weights) + weights * fmax(0.3, 1 / (double)s->blocks);
     if (s->boxes > 1) sums *= 1.15; /* they come again for each */
-    const double spill = s->places ? 1 : plan->kernels->registers < 32 ? 1.05 : 1.15;
+    const double registers = plan->kernels->registers < 32 ? 1.05 : 1.15;
+    /* runs of planes lose nothing unless loads bind them */
+    const double spill = s->places || (s->planes && s->vb > 1) ? 1 : registers;
     return (double)(p->batch * p->groups) *
            (sums * spill + pack_cycles(plan, s) + finish_cycles(plan, s) + 200) * GC_CYCLE;
 }
@@ -255,7 +281,7 @@ static gc_status create(gc_plan *plan) {
                (!p->has_residual || gc_lanes_in_memory(plan, p->residual_strides, channels));
     s->vectors = gc_ceil_div(p->out_per_group, kernels->lanes);
     lay_out(plan, s);
-    choose_tile(kernels, s, (double)gc_channel_tiles_weights(p));
+    choose_tile(kernels, s, (double)gc_channel_tiles_weights(p), tap_cycles(p, s));
     s->piece = piece_of(plan, s->vb);
     s->held = choose_held(kernels, s);
     s->joined = rows_joined(s, p->output_strides) &&

@@ -12,8 +12,10 @@ typedef struct gc_channel_tiles_state {
     gc_axis axes[3];             /* sizes and padding mode only */
     ptrdiff_t out[3];            /* positions, flattened where memory allows */
     ptrdiff_t in_row, in_column; /* bytes between positions of a depth, in place or packed */
+    int planes;                  /* positions of a channel are side by side, not channels */
+    ptrdiff_t channel;           /* reals between channels */
     ptrdiff_t pitch, columns, row,
-        slice; /* packed: reals of a position, positions of a row, reals */
+        slice; /* packed: reals of a position; its row's positions; reals */
     struct {
         ptrdiff_t end, source; /* the column after its last; where its first is read, or -1 */
     } *pieces;                 /* of a padded row, whose sources follow each other */
@@ -50,8 +52,10 @@ static inline ptrdiff_t gc_channel_tiles_vectors(const gc_channel_tiles_state *s
 }
 
 static inline size_t gc_channel_tiles_packed(const gc_plan *plan, const gc_channel_tiles_state *s) {
+    const gc_problem *p = &plan->problem;
     if (s->in_place) return 0;
-    return gc_round_up((size_t)(plan->problem.kernel[0] * s->slice) * plan->kernels->real_size, 64);
+    const ptrdiff_t reals = s->planes ? p->in_per_group * s->channel : p->kernel[0] * s->slice;
+    return gc_round_up((size_t)reals * plan->kernels->real_size, 64);
 }
 
 /* Whether positions follow each other where channels should, in whole vectors: then squares of vectors are turned. */

@@ -9,6 +9,7 @@ typedef struct box {
     const gc_run *run;
     const gc_channel_tiles_state *s;
     char *packed, *tile, *residual;     /* input; results and residuals that wait */
+    gc_stream *ahead;                   /* the next group's input */
     ptrdiff_t n, g, depth, first, last; /* runs first .. last - 1 of the depth */
 } box;
 
@@ -31,7 +32,35 @@ static void turn_columns(const gc_plan *plan, const char *source, ptrdiff_t stri
     }
 }
 
-/* Columns from..to-1 of one padded row whose sources follow each other. */
+/* A padded row of all channels' planes; row NULL: zeros. Zeros beside other columns are packed with them. */
+static void pack_planes(const box *b, const char *row, char *to) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_channel_tiles_state *s = b->s;
+    gc_rows r = {
+        .pitch = s->channel,
+        .rows = p->in_per_group,
+        .from_row = p->input_strides[1],
+        .stride = (ptrdiff_t)plan->kernels->real_size,
+        .dtype = p->dtype,
+    };
+    for (ptrdiff_t i = 0, u = 0; i < s->npieces; i++) {
+        const ptrdiff_t from = u;
+        if (s->pieces[i].source < 0 && i + 1 < s->npieces) u = s->pieces[i++].end;
+        const ptrdiff_t source = s->pieces[i].source, first = u;
+        ptrdiff_t last = u = s->pieces[i].end;
+        if (i + 1 < s->npieces && s->pieces[i + 1].source < 0) u = s->pieces[++i].end;
+        if (row == NULL || source < 0) last = first;
+        r.to[0] = to + from * r.stride;
+        r.from = last > first ? row + source * r.stride : b->packed;
+        r.n = u - from;
+        r.first = first - from;
+        r.last = last - from;
+        plan->kernels->pack_rows(&r);
+    }
+}
+
+/* Columns from .. end - 1 of one padded row whose sources follow each other. */
 static void pack_columns(const box *b, const char *source, char *to, ptrdiff_t from,
                          ptrdiff_t end) {
     const gc_plan *plan = b->run->plan;
@@ -92,8 +121,9 @@ static void pack_box(const box *b) {
         for (ptrdiff_t y = 0; y < rows; y++) {
             const ptrdiff_t source =
                 gc_axis_source(&s->axes[1], first_row(b) * p->stride[1] + y - p->pad_before[1]);
-            pack_row(b, z < 0 || source < 0 ? NULL : image + z * i[2] + source * i[3],
-                     b->packed + (d * s->slice + y * s->row) * size);
+            (s->planes ? pack_planes : pack_row)(
+                b, z < 0 || source < 0 ? NULL : image + z * i[2] + source * i[3],
+                b->packed + (d * s->slice + y * s->row) * size);
         }
     }
 }
@@ -234,6 +264,7 @@ static void sum_runs(const block *o, gc_lane_tile *a, ptrdiff_t vb, ptrdiff_t fi
             else if (o->turned && b->run->plan->problem.has_residual)
                 a->run[r].residual = b->residual + waits;
         }
+        gc_stream_on(b->ahead);
         b->run->plan->kernels->lane_tile[s->g - 1][vb - 1][runs - 1](a);
     }
 }
@@ -265,6 +296,7 @@ static void sum_places(const block *o, gc_lane_tile *a, ptrdiff_t vb, ptrdiff_t 
             in += to_next_row;
             left = s->out[2];
         }
+        gc_stream_on(b->ahead);
         kernels->lane_places[vb - 1](a);
     }
 }
@@ -287,6 +319,7 @@ static void run_block(const box *b, ptrdiff_t index) {
                (!p->has_residual || gc_channel_tiles_turns(plan, p->residual_strides, o.channels));
     gc_lane_tile a = {
         .step = s->in_column / size,
+        .channel = s->channel,
         .out_step = s->plain ? p->output_strides[4] / size : vb * lanes,
         .residual_step = s->plain ? p->residual_strides[4] / size : vb * lanes,
         .taps = s->taps,
@@ -308,12 +341,27 @@ static void run_block(const box *b, ptrdiff_t index) {
     }
 }
 
+/* The input of a group that is packed next, to be fetched while tiles are summed up. */
+static gc_stream stream_ahead(const gc_run *run, ptrdiff_t group, int more) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_channel_tiles_state *s = plan->state;
+    if (!more || !s->planes || s->boxes > 1 || s->out[0] > 1) return (gc_stream){0};
+    const ptrdiff_t tiles =
+        s->places ? gc_ceil_div(s->out[1] * s->out[2], plan->kernels->lane_place_count[s->vb - 1])
+                  : gc_ceil_div(s->out[1] * s->runs, 2);
+    const char *image = (const char *)run->arrays->input + group / p->groups * p->input_strides[0] +
+                        group % p->groups * p->in_per_group * p->input_strides[1];
+    return gc_stream_input(plan, image, p->in_per_group, tiles * s->blocks);
+}
+
 void gc_channel_tiles_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const gc_channel_tiles_state *s = plan->state;
     const ptrdiff_t per = s->by_runs ? 1 : s->runs, cuts = gc_channel_tiles_cuts(s);
-    box b = {.run = run, .s = s, .packed = scratch};
+    gc_stream ahead = {0};
+    box b = {.run = run, .s = s, .packed = scratch, .ahead = &ahead};
     b.tile = b.packed + gc_channel_tiles_packed(plan, s);
     b.residual = b.tile + gc_channel_tiles_tile(plan, s);
     ptrdiff_t packed = -1;
@@ -325,7 +373,10 @@ void gc_channel_tiles_work(const gc_run *run, void *scratch, ptrdiff_t first, pt
         b.g = slice / s->out[0] % p->groups;
         b.n = slice / s->out[0] / p->groups;
         const ptrdiff_t source = s->by_runs ? slice : place;
-        if (!s->in_place && packed != source) pack_box(&b);
+        if (!s->in_place && packed != source) {
+            pack_box(&b);
+            ahead = stream_ahead(run, source + 1, (place + 1) * s->blocks < last);
+        }
         packed = source;
         run_block(&b, unit % s->blocks);
     }

@@ -56,7 +56,7 @@ enum {
 
 /* lane_tile[G-1][VB-1][RUNS-1]: RUNS runs of G positions x VB vectors of output channels of one group.
  *   out[i*out_step + k] = activation(init[k] + residual[(i - first)*residual_step + k] + sum over taps t,
- *       channels c of weight[(t*channels + c)*VB*lanes + k] * in[taps[t] + c + i*step])
+ *       channels c of weight[(t*channels + c)*VB*lanes + k] * in[taps[t] + c*channel + i*step])
  * lane_places[VB-1]: one run of P = lane_place_count[VB-1] positions (0: not for these registers), wherever
  * they are read: place[i] for in + i*step.
  * Of each run the positions first .. first + count - 1 are stored, the first of them at out. Of the
@@ -68,7 +68,7 @@ typedef struct gc_lane_tile {
         int first, count;
     } run[2];
     const void *place[GC_MAX_LANE_PLACES];
-    ptrdiff_t step, out_step, residual_step;
+    ptrdiff_t channel, step, out_step, residual_step;
     const ptrdiff_t *taps;
     ptrdiff_t ntaps, channels;
     const void *weight, *init;

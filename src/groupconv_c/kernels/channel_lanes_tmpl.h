@@ -169,7 +169,7 @@ LANE_RUN_ROW(16)
 
 /* --- one group, inputs broadcast --- */
 
-enum { OP(lane_tile_ahead) = 4096 /* bytes of weights that are on their way from far caches */ };
+enum { OP(lane_tile_ahead) = 8192 /* bytes of weights that are on their way from far caches */ };
 
 GC_INLINE void OP(lane_tile_store)(const gc_lane_tile *a, const V *results, int r, int vb,
                                    const int CLAMP, const int G) {
@@ -256,12 +256,12 @@ GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB,
                                   const gc_lane_tile *a) {
     V acc[2 * GC_MAX_LANE_POSITIONS * GC_MAX_LANE_RUN_VB];
     OP(lane_tile_start)(a, acc, RUNS * G, VB);
-    const ptrdiff_t step = a->step, *const end = a->taps + a->ntaps;
+    const ptrdiff_t step = a->step, channel = a->channel, *const end = a->taps + a->ntaps;
     const real *w = a->weight;
     for (const ptrdiff_t *tap = a->taps; tap < end; tap++) {
         const real *x0 = (const real *)a->run[0].in + *tap;
         const real *x1 = (const real *)a->run[RUNS - 1].in + *tap;
-        for (ptrdiff_t c = a->channels; c > 0; c--, x0++, x1++, w += VB * LANES) {
+        for (ptrdiff_t c = a->channels; c > 0; c--, w += VB * LANES) {
             V weight[GC_MAX_LANE_VB];
             OP(lane_tile_weights)(w, weight, VB);
             GC_UNROLL(2)
@@ -276,6 +276,9 @@ GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB,
                     }
                 }
             }
+            __builtin_prefetch(x1 + G * step); /* of the next tile */
+            x0 += channel;
+            x1 += channel;
         }
     }
     OP(lane_tile_end)(a, acc, RUNS, G, VB);
@@ -287,11 +290,12 @@ GC_INLINE void OP(lane_places_body)(const int P, const int VB, const gc_lane_til
     const char *in[GC_MAX_LANE_PLACES];
     GC_UNROLL(8)
     for (int i = 0; i < P; i++) in[i] = a->place[i];
-    const ptrdiff_t size = sizeof(real), *const end = a->taps + a->ntaps;
+    const ptrdiff_t size = sizeof(real), channel = a->channel * size;
+    const ptrdiff_t *const end = a->taps + a->ntaps;
     const real *w = a->weight;
     for (const ptrdiff_t *tap = a->taps; tap < end; tap++) {
-        const ptrdiff_t last = (*tap + a->channels) * size;
-        for (ptrdiff_t at = *tap * size; at < last; at += size, w += VB * LANES) {
+        ptrdiff_t at = *tap * size;
+        for (ptrdiff_t c = a->channels; c > 0; c--, at += channel, w += VB * LANES) {
             V weight[GC_MAX_LANE_VB];
             OP(lane_tile_weights)(w, weight, VB);
             GC_UNROLL(8)
