@@ -65,6 +65,23 @@ GC_INLINE void OP(tap_sum_results)(const int KB, const int VB, const gc_tap_sum 
     }
 }
 
+#ifdef GC_SHIFTS_VECTORS
+/* Two taps side by side, from p on, of one channel, whose tiles are bound by loads: the second shifts what the first
+ * has loaded. */
+GC_INLINE void OP(tap_sum_pair)(const int VB, const real *p, const real *w, V *acc) {
+    const V w0 = OP(set1)(w[0]), w1 = OP(set1)(w[1]);
+    V x = OP(hold)(OP(load)(p));
+    GC_UNROLL(8)
+    for (int v = 0; v < VB; v++) {
+        const real *at = p + (v + 1) * LANES;
+        const V next = v + 1 < VB ? OP(hold)(OP(load)(at)) : OP(set1)(*at);
+        acc[v] = OP(fma)(w0, x, acc[v]);
+        acc[v] = OP(fma)(w1, OP(shifted)(x, next, 1), acc[v]);
+        x = next;
+    }
+}
+#endif
+
 GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a) {
     V acc[GC_MAX_KB][GC_MAX_VB];
     const real *const init = a->init;
@@ -81,6 +98,18 @@ GC_INLINE void OP(tap_sum_body)(const int KB, const int VB, const gc_tap_sum *a)
     for (const ptrdiff_t *tap = a->taps; tap < end; tap++) {
         const real *p = (const real *)(plane + *tap);
         V x[GC_MAX_VB];
+#ifdef GC_SHIFTS_VECTORS
+        if (KB == 1 && VB > 2 && tap + 1 < end && tap[1] == *tap + (ptrdiff_t)sizeof(real)) {
+            OP(tap_sum_pair)(VB, p, (const real *)w, acc[0]);
+            GC_STEP(w, 2 * sizeof(real));
+            tap++;
+            for (int i = 0; i < 2; i++) {
+                __builtin_prefetch(fetch);
+                GC_STEP(fetch, fetch_step);
+            }
+            continue;
+        }
+#endif
         GC_UNROLL(8)
         for (int v = 0; v < VB; v++) x[v] = OP(load)(p + v * LANES);
         GC_UNROLL(8)
