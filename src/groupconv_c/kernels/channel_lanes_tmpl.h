@@ -276,7 +276,7 @@ GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB,
                     }
                 }
             }
-            __builtin_prefetch(x1 + G * step); /* of the next tile */
+            __builtin_prefetch(x1 + (3 * G - 1) * step); /* the end of the next tile */
             x0 += channel;
             x1 += channel;
         }
