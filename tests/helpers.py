@@ -123,9 +123,10 @@ class Case:
             self.draw("bias", (self.out_channels,), dtype),
         )
 
-    def output_gradient(self, dtype: Any = "float32") -> np.ndarray:
-        """Draw a gradient by the output of the convolution."""
-        return self.draw("gradient", (self.batch, self.out_channels, *self.out_size), dtype)
+    def output_gradient(self, dtype: Any = "float32", transposed: bool = False) -> np.ndarray:
+        """Draw a gradient by the output of the convolution, or of the transposed one."""
+        size = self.transposed_out_size if transposed else self.out_size
+        return self.draw("gradient", (self.batch, self.out_channels, *size), dtype)
 
     def transposed_arrays(
         self, dtype: Any = "float32"

@@ -24,14 +24,9 @@ import groupconv as gc
 from groupconv import reference
 
 
-def output_gradient(case: Case, dtype: object, transposed: bool = False) -> np.ndarray:
-    size = case.transposed_out_size if transposed else case.out_size
-    return case.draw("gradient", (case.batch, case.out_channels, *size), dtype)
-
-
 def check_input(case: Case, dtype: object = "float32", layout: str = "contiguous") -> None:
     _, w, _ = case.arrays(dtype)
-    g = output_gradient(case, dtype)
+    g = case.output_gradient(dtype)
     with guarded(case.input_shape, dtype, layout) as out:
         got = gradient("conv", case.ndim, "input")(
             case.input_shape, w, place(g, layout), **case.arguments, out=out
@@ -46,7 +41,7 @@ def check_input(case: Case, dtype: object = "float32", layout: str = "contiguous
 
 def check_weight(case: Case, dtype: object = "float32", layout: str = "contiguous") -> None:
     x, _, _ = case.arrays(dtype)
-    g = output_gradient(case, dtype)
+    g = case.output_gradient(dtype)
     with guarded(case.weight_shape, dtype, layout) as out:
         got = gradient("conv", case.ndim, "weight")(
             place(x, layout), case.weight_shape, place(g, layout), **case.arguments, out=out
@@ -60,7 +55,7 @@ def check_weight(case: Case, dtype: object = "float32", layout: str = "contiguou
 
 def check_transposed(case: Case, dtype: object = "float32", layout: str = "contiguous") -> None:
     x, w, _ = case.transposed_arrays(dtype)
-    g = output_gradient(case, dtype, transposed=True)
+    g = case.output_gradient(dtype, transposed=True)
     arguments = case.transposed_arguments
     with guarded(x.shape, dtype, layout) as out:
         gradient("conv_transpose", case.ndim, "input")(
@@ -115,7 +110,7 @@ def test_weight_over_rows_that_are_one_in_memory(stride: int, dilation: int) -> 
         case = Case((height, 200), (taps, 3), 4, 1, 1, batch=2, padding=1)
         case = case.but(stride=(stride, 1), dilation=(dilation, 1))
         row = case.draw("input", (2, 4, 1, 200), "float32")
-        x, g = np.broadcast_to(row, (2, 4, height, 200)), output_gradient(case, "float32")
+        x, g = np.broadcast_to(row, (2, 4, height, 200)), case.output_gradient("float32")
         shape, arguments = (4, 1, taps, 3), case.arguments
         got = gc.grad.conv2d_weight(x, shape, g, **arguments)
         want = exact(reference.conv_weight, x, shape, g, **arguments)
@@ -191,7 +186,7 @@ def test_input_sizes_that_share_an_output_size(size: int) -> None:
     case = Case((size, 9), (1, 1), 2, 1, 2, stride=4)
     assert case.out_size == (3, 3)
     check_all(case)
-    g = output_gradient(case, "float32")
+    g = case.output_gradient("float32")
     _, w, _ = case.arrays()
     got = gc.grad.conv2d_input(case.input_shape, w, g, stride=4, groups=2)
     assert (got[:, :, 9:] == 0).all()
@@ -254,14 +249,14 @@ def test_bias(ndim: int) -> None:
 def test_without_batch_axis(ndim: int) -> None:
     case = Case((6, 5, 4)[:ndim], (3, 2, 3)[:ndim], 2, 2, 3, batch=1, stride=2, padding=1)
     x, w, _ = case.arrays()
-    g = output_gradient(case, "float32")
+    g = case.output_gradient("float32")
     by_input, by_weight = (gradient("conv", ndim, of) for of in ("input", "weight"))
     got = by_input(x.shape[1:], w, g[0], **case.arguments)
     np.testing.assert_array_equal(got, by_input(x.shape, w, g, **case.arguments)[0])
     got = by_weight(x[0], w.shape, g[0], **case.arguments)
     np.testing.assert_array_equal(got, by_weight(x, w.shape, g, **case.arguments))
     x, w, _ = case.transposed_arrays()
-    g = output_gradient(case, "float32", transposed=True)
+    g = case.output_gradient("float32", transposed=True)
     by_input, by_weight = (gradient("conv_transpose", ndim, of) for of in ("input", "weight"))
     got = by_input(x.shape[1:], w, g[0], **case.transposed_arguments)
     np.testing.assert_array_equal(got, by_input(x.shape, w, g, **case.transposed_arguments)[0])
@@ -272,7 +267,7 @@ def test_without_batch_axis(ndim: int) -> None:
 def test_empty_batch() -> None:
     case = Case((7, 6), (3, 3), 2, 2, 3, batch=0)
     x, w, _ = case.arrays()
-    g = output_gradient(case, "float32")
+    g = case.output_gradient("float32")
     assert gc.grad.conv2d_input(x.shape, w, g, groups=2).shape == x.shape
     got = gc.grad.conv2d_weight(x, w.shape, g, groups=2)
     np.testing.assert_array_equal(got, np.zeros(w.shape, "float32"))
@@ -363,7 +358,7 @@ def test_gradients_are_derivatives_of_the_convolution() -> None:
     """Central differences of the float64 convolution, exact but for rounding: it is linear."""
     case = Case((5, 6), (3, 2), 2, 2, 3, batch=2, stride=(2, 1), padding=[(1, 0), (2, 1)])
     x, w, _ = case.arrays("float64")
-    g = output_gradient(case, "float64")
+    g = case.output_gradient("float64")
     dx = gc.grad.conv2d_input(x.shape, w, g, **case.arguments)
     dw = gc.grad.conv2d_weight(x, w.shape, g, **case.arguments)
 

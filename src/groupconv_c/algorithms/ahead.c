@@ -6,9 +6,9 @@ gc_ahead gc_ahead_planes(const gc_plan *plan, const gc_arrays *arrays, ptrdiff_t
                          ptrdiff_t inputs, ptrdiff_t k, ptrdiff_t outputs, ptrdiff_t passes) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t *in = p->input_strides, *out = p->weight_strides, size = plan->storage_size;
-    const ptrdiff_t positions = p->out_size[0] * p->out_size[1] * p->out_size[2];
+    const ptrdiff_t rows = p->out_size[0] * p->out_size[1];
     const ptrdiff_t in_plane = p->in_size[0] * p->in_size[1] * p->in_size[2] * size;
-    const ptrdiff_t out_plane = positions * size;
+    const ptrdiff_t out_plane = rows * p->out_size[2] * size;
     if (in[4] != size || out[4] != size || (inputs > 1 && in[1] != in_plane) ||
         (outputs > 1 && out[1] != out_plane))
         return (gc_ahead){0};
@@ -17,7 +17,6 @@ gc_ahead gc_ahead_planes(const gc_plan *plan, const gc_arrays *arrays, ptrdiff_t
                  (const char *)arrays->weight + n * out[0] + k * out[1]},
         .left = {inputs * in_plane, outputs * out_plane},
     };
-    const ptrdiff_t rows = p->out_size[0] * p->out_size[1];
     const ptrdiff_t vectors = rows * gc_ceil_div(p->out_size[2], plan->kernels->lanes);
     a.rate = gc_ceil_div(a.left[0] + a.left[1], gc_max(vectors * passes, 1));
     a.rate = gc_max(a.rate, least_rate);

@@ -296,7 +296,6 @@ static void sum_places(const block *o, gc_lane_tile *a, ptrdiff_t vb, ptrdiff_t 
             in += to_next_row;
             left = s->out[2];
         }
-        gc_stream_on(b->ahead);
         kernels->lane_places[vb - 1](a);
     }
 }
@@ -347,9 +346,7 @@ static gc_stream stream_ahead(const gc_run *run, ptrdiff_t group, int more) {
     const gc_problem *p = &plan->problem;
     const gc_channel_tiles_state *s = plan->state;
     if (!more || !s->planes || s->boxes > 1 || s->out[0] > 1) return (gc_stream){0};
-    const ptrdiff_t tiles =
-        s->places ? gc_ceil_div(s->out[1] * s->out[2], plan->kernels->lane_place_count[s->vb - 1])
-                  : gc_ceil_div(s->out[1] * s->runs, 2);
+    const ptrdiff_t tiles = gc_ceil_div(s->out[1] * s->runs, 2); /* planes are read by runs only */
     const char *image = (const char *)run->arrays->input + group / p->groups * p->input_strides[0] +
                         group % p->groups * p->in_per_group * p->input_strides[1];
     return gc_stream_input(plan, image, p->in_per_group, tiles * s->blocks);

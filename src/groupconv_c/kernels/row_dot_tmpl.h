@@ -245,13 +245,11 @@ GC_INLINE void OP(row_dot_body)(const int S, const int I, const int J, const int
     GC_UNROLL(4)
     for (int i = 0; i < I; i++) GC_UNROLL(8)
     for (int j = 0; j < J; j++) acc[i][j] = OP(set1)(0);
+    if (S == 1 && ROLL) OP(row_dot_columns)(I, J, a, acc);
 #ifdef GC_SHIFTS_VECTORS
-    if (S == 2 && (ROLL || I == 1))
+    else if (S == 2 && (ROLL || I == 1))
         OP(row_dot_pairs)(I, J, a, acc);
-    else
 #endif
-        if (S == 1 && ROLL)
-        OP(row_dot_columns)(I, J, a, acc);
     else
         OP(row_dot_rows)(S, I, J, ROLL, a, acc);
     real *sums = a->sums;

@@ -16,6 +16,7 @@
  *   R_hold(v): v, in a register
  *   R_shifted(a, b, n): from lane n of a followed by b on, n < lanes, and R_keep(v, m): those lanes of v and zeros,
  *     if it defines GC_SHIFTS_VECTORS
+ *   GC_SPREADS_OPERANDS, if an instruction spreads an operand in memory over a vector
  *   f32_load_f16(p) f32_load_bf16(p) f32_store_f16(p, v) f32_store_bf16(p, v)
  * and then includes instantiate_tmpl.h once for each R.
  */
