@@ -19,6 +19,7 @@ int gc_lanes_in_memory(const gc_plan *plan, const ptrdiff_t strides[5], ptrdiff_
 }
 
 static const gc_algorithm *way_of(const gc_plan *plan) {
+    if (!gc_channel_rolls.refuse(plan)) return &gc_channel_rolls;
     return gc_channel_runs.refuse(plan) ? &gc_channel_tiles : &gc_channel_runs;
 }
 
@@ -42,7 +43,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
 }
 
 static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
-    return chosen(plan)->unit_cost(plan, unit);
+    return chosen(plan)->unit_cost ? chosen(plan)->unit_cost(plan, unit) : 1;
 }
 
 static void describe(const gc_plan *plan, char *text, size_t size) {

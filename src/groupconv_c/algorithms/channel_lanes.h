@@ -1,10 +1,12 @@
-/* The two ways to have output channels in the lanes. */
+/* The three ways to have output channels in the lanes. */
 #ifndef GC_CHANNEL_LANES_H
 #define GC_CHANNEL_LANES_H
 
 #include "../plan.h"
 
-/* Whole groups of few channels side by side in a vector, depthwise among them. */
+/* Whole groups of few channels side by side in a vector, depthwise among them, by square kernels. */
+extern const gc_algorithm gc_channel_rolls;
+/* The same by any kernel. */
 extern const gc_algorithm gc_channel_runs;
 /* A vector of channels of one group, inputs broadcast. */
 extern const gc_algorithm gc_channel_tiles;

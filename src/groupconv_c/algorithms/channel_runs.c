@@ -11,6 +11,7 @@
 
 #include "algorithms.h"
 #include "channel_lanes.h"
+#include "lane_vectors.h"
 #include "weights.h"
 
 enum {
@@ -21,7 +22,7 @@ enum {
 
 typedef struct runs {
     gc_channel_lanes_state common;
-    ptrdiff_t groups_per_vector, vectors;
+    gc_lane_vectors vectors;
     ptrdiff_t together, vector_blocks;    /* vectors of a unit */
     ptrdiff_t row_blocks;                 /* of one depth */
     ptrdiff_t classes, strips, p;         /* strips of a class; outputs at once */
@@ -29,56 +30,26 @@ typedef struct runs {
     ptrdiff_t width;                      /* outputs of the widest strip */
     ptrdiff_t columns, ring, kernel_rows; /* packed columns of a row, rows of a ring */
     ptrdiff_t dilation;                   /* between packed columns */
-    int spread;
-    int32_t *index;
     gc_lane_run_fn *kernel;
     gc_lane_epilogue epilogue;
 } runs;
 
 static const char *refuse(const gc_plan *plan) {
-    const gc_problem *p = &plan->problem;
-    const ptrdiff_t in = p->groups * p->in_per_group, out = p->groups * p->out_per_group;
-    if (p->op != GC_CONV) return "it computes forward convolutions only";
-    if (p->padding_mode != GC_ZEROS) return "channels in lanes need padding with zeros";
-    if (p->groups == 1 ||
-        2 * gc_max(p->in_per_group, p->out_per_group) > (ptrdiff_t)plan->kernels->lanes)
-        return "groups are too wide to share a vector";
-    if (!gc_lanes_in_memory(plan, p->input_strides, in) ||
-        !gc_lanes_in_memory(plan, p->output_strides, out) ||
-        (p->has_residual && !gc_lanes_in_memory(plan, p->residual_strides, out)))
-        return "channels in lanes need channels_last arrays";
-    return NULL;
+    if (plan->problem.op != GC_CONV) return "it computes forward convolutions only";
+    return gc_lane_vectors_refuse(plan);
 }
 
 static void destroy(gc_plan *plan) {
     runs *s = plan->state;
     if (s == NULL) return;
-    free(s->index);
+    gc_lane_vectors_destroy(&s->vectors);
     free(s);
     plan->state = NULL;
-}
-
-static ptrdiff_t vector_weights(const gc_problem *p) {
-    return p->kernel[0] * p->kernel[1] * p->kernel[2] * p->in_per_group;
 }
 
 /* Reals of one packed row. */
 static ptrdiff_t row_reals(const gc_plan *plan, const runs *s) {
     return s->columns * plan->kernels->lanes;
-}
-
-static gc_status create_index(const gc_plan *plan, runs *s) {
-    const ptrdiff_t lanes = plan->kernels->lanes;
-    const ptrdiff_t icg = plan->problem.in_per_group, ocg = plan->problem.out_per_group;
-    s->spread = icg != 1 || ocg != 1;
-    s->groups_per_vector = gc_min(lanes / gc_max(icg, ocg), plan->problem.groups);
-    s->vectors = gc_ceil_div(plan->problem.groups, s->groups_per_vector);
-    s->index = calloc((size_t)(icg * lanes), sizeof *s->index);
-    if (s->index == NULL) return GC_ERROR_MEMORY;
-    for (ptrdiff_t c = 0; c < icg; c++)
-        for (ptrdiff_t k = 0; k < s->groups_per_vector * ocg; k++)
-            s->index[c * lanes + k] = (int32_t)(k / ocg * icg + c);
-    return GC_OK;
 }
 
 /* Packed columns that `outputs` neighbours of a strip read, rounded up to whole tiles. */
@@ -118,12 +89,12 @@ static void choose_strips(const gc_plan *plan, runs *s) {
     }
     const ptrdiff_t wide = gc_max(gc_ceil_div(p->out_size[2], s->classes), 1);
     choose_outputs(plan->kernels, wide, p->stride[2], s);
-    s->kernel = plan->kernels->lane_run[s->which][kind][s->spread];
+    s->kernel = plan->kernels->lane_run[s->which][kind][s->vectors.spread];
     s->shared = kind > 0;
     s->ring = (p->kernel[1] - 1) * p->dilation[1] + 1;
     const ptrdiff_t tiles = gc_ceil_div(wide, s->p), column = lanes * size;
     const ptrdiff_t rows = p->kernel[0] * s->ring;
-    const ptrdiff_t wanted = gc_min(gc_ceil_div(least_bytes, lanes * size), s->vectors);
+    const ptrdiff_t wanted = gc_min(gc_ceil_div(least_bytes, lanes * size), s->vectors.n);
     for (s->strips = 1; s->strips < tiles; s->strips++) {
         s->width = gc_ceil_div(tiles, s->strips) * s->p;
         if (s->width <= GC_MAX_LANE_COLUMNS ||
@@ -134,8 +105,8 @@ static void choose_strips(const gc_plan *plan, runs *s) {
     s->strips = gc_ceil_div(wide, s->width);
     s->columns = columns_of(p, s, s->width);
     const ptrdiff_t most = gc_max(ring_bytes / (rows * s->columns * column), 1);
-    s->vector_blocks = gc_ceil_div(s->vectors, gc_min(most, 2 * wanted));
-    s->together = gc_ceil_div(s->vectors, s->vector_blocks);
+    s->vector_blocks = gc_ceil_div(s->vectors.n, gc_min(most, 2 * wanted));
+    s->together = gc_ceil_div(s->vectors.n, s->vector_blocks);
 }
 
 static double predict(const gc_plan *plan, const runs *s) {
@@ -144,7 +115,7 @@ static double predict(const gc_plan *plan, const runs *s) {
     const double wide = (double)gc_ceil_div(gc_ceil_div(p->out_size[2], s->classes), s->p);
     const double tiles = (double)(s->classes * p->out_size[0] * p->out_size[1]) * wide;
     const double columns = s->shared ? P * (double)p->stride[2] + taps - 1 : P * taps;
-    const double arithmetic = (P * taps + (s->spread ? columns : 0)) / 2,
+    const double arithmetic = (P * taps + (s->vectors.spread ? columns : 0)) / 2,
                  loads = (columns + taps) / 2;
     const double chunk = (arithmetic > loads ? arithmetic : loads) * 1.1 + 4;
     const double tile = chunk * (double)s->kernel_rows * icg + 2.5 * P + 15;
@@ -154,19 +125,18 @@ static double predict(const gc_plan *plan, const runs *s) {
     const double pack = rows * ((double)s->columns * 3 + 20);
     const double calls = (double)(p->out_size[0] * p->out_size[1]) * passes * 30;
     const double spill = plan->kernels->registers < 32 ? 1.15 : 1;
-    const ptrdiff_t reals = vector_weights(p) * plan->kernels->lanes;
-    const double weights = gc_weights_cycles((double)reals * (double)plan->kernels->real_size);
+    const double weights = gc_weights_cycles((double)s->vectors.bytes);
     const double vector = (tiles * tile * spill + pack + calls) * 0.9 + weights;
-    return (double)p->batch * (double)s->vectors * vector * GC_CYCLE;
+    return (double)p->batch * (double)s->vectors.n * vector * GC_CYCLE;
 }
 
 static gc_status create(gc_plan *plan) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t lanes = plan->kernels->lanes, size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     runs *s = plan->state = calloc(1, sizeof *s);
     if (s == NULL) return GC_ERROR_MEMORY;
     s->common.way = &gc_channel_runs;
-    const gc_status status = create_index(plan, s);
+    const gc_status status = gc_lane_vectors_create(&s->vectors, plan);
     if (status != GC_OK) return status;
     choose_strips(plan, s);
     s->kernel_rows = p->kernel[0] * p->kernel[1];
@@ -179,33 +149,15 @@ static gc_status create(gc_plan *plan) {
     plan->scratch_size =
         (size_t)((s->together * p->kernel[0] * s->ring + 1) * row_reals(plan, s) * size) +
         (size_t)s->kernel_rows * (sizeof(void *) + sizeof(ptrdiff_t));
-    plan->prepared_size = (size_t)(s->vectors * vector_weights(p) * lanes * size);
-    plan->prepare_units = s->vectors;
-    plan->prepared_key = GC_KEY_LANE_RUNS;
+    gc_lane_vectors_plan(&s->vectors, plan);
     plan->seconds = predict(plan, s);
-    plan->prepare_seconds = gc_prepare_seconds(plan, 3.2);
     return GC_OK;
 }
 
-/* W[vector][kernel row][channel][tap][lane]; lanes without a channel hold zeros. */
 static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
                     ptrdiff_t last) {
-    const gc_problem *p = &plan->problem;
     const runs *s = plan->state;
-    const ptrdiff_t *b = p->weight_strides, in_vector = s->groups_per_vector * p->out_per_group;
-    const ptrdiff_t lanes_bytes = plan->kernels->lanes * (ptrdiff_t)plan->kernels->real_size;
-    const ptrdiff_t all = p->groups * p->out_per_group, bytes = vector_weights(p) * lanes_bytes;
-    for (ptrdiff_t v = first; v < last; v++) {
-        const char *channel = (const char *)weight + v * in_vector * b[0];
-        char *to = (char *)prepared + v * bytes;
-        memset(to, 0, (size_t)bytes);
-        for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
-            for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
-                for (ptrdiff_t c = 0; c < p->in_per_group; c++)
-                    for (ptrdiff_t t = 0; t < p->kernel[2]; t++, to += lanes_bytes)
-                        plan->kernels->load(to, channel + c * b[1] + d * b[2] + h * b[3] + t * b[4],
-                                            b[0], gc_min(in_vector, all - v * in_vector), p->dtype);
-    }
+    gc_lane_vectors_prepare(&s->vectors, plan, weight, prepared, first, last);
 }
 
 /* One strip of one unit. */
@@ -245,7 +197,7 @@ static void pack_row(const strip *t, ptrdiff_t d, ptrdiff_t y) {
     const ptrdiff_t start = t->first * p->stride[2] - p->pad_before[2];
     const ptrdiff_t apart = p->stride[2] == 1 && p->kernel[2] > 1 ? p->dilation[2] : 1;
     const ptrdiff_t n = columns_of(p, s, t->n_out), left = p->in_size[2] - start;
-    const ptrdiff_t in_vector = s->groups_per_vector * p->in_per_group;
+    const ptrdiff_t in_vector = s->vectors.groups * p->in_per_group;
     gc_lane_pack a = {
         .from = (const char *)t->run->arrays->input + t->n * i[0] +
                 t->first_vector * in_vector * size + source_depth(t, d) * i[2] + y * i[3] +
@@ -293,13 +245,13 @@ static void run_strip(strip *t, ptrdiff_t first_row, ptrdiff_t last_row) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const runs *s = t->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
-    const ptrdiff_t in_vector = s->groups_per_vector * p->out_per_group;
+    const ptrdiff_t in_vector = s->vectors.groups * p->out_per_group;
     gc_lane_run a = {
         .rows = t->rows,
         .nrows = s->kernel_rows,
-        .index = s->index,
+        .index = s->vectors.index,
         .taps = p->kernel[2],
         .stride = p->stride[2],
         .dilation = s->dilation,
@@ -320,7 +272,7 @@ static void run_strip(strip *t, ptrdiff_t first_row, ptrdiff_t last_row) {
         for (ptrdiff_t v = t->first_vector; v < t->last_vector; v++) {
             const ptrdiff_t k = v * in_vector;
             aim_rows(t, v);
-            a.weight = (const char *)run->weights + v * vector_weights(p) * lanes * size;
+            a.weight = (const char *)run->weights + v * s->vectors.bytes;
             a.init = (const char *)run->bias + k * size;
             a.stored = (int)gc_min(in_vector, p->groups * p->out_per_group - k);
             a.out = out + k * size;
@@ -344,8 +296,8 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         const ptrdiff_t part = unit / s->vector_blocks, block = part % s->row_blocks;
         const ptrdiff_t first_row = gc_cut(p->out_size[1], s->row_blocks, block);
         const ptrdiff_t last_row = gc_cut(p->out_size[1], s->row_blocks, block + 1);
-        t.first_vector = gc_cut(s->vectors, s->vector_blocks, unit % s->vector_blocks);
-        t.last_vector = gc_cut(s->vectors, s->vector_blocks, unit % s->vector_blocks + 1);
+        t.first_vector = gc_cut(s->vectors.n, s->vector_blocks, unit % s->vector_blocks);
+        t.last_vector = gc_cut(s->vectors.n, s->vector_blocks, unit % s->vector_blocks + 1);
         t.depth = part / s->row_blocks % p->out_size[0];
         t.n = part / s->row_blocks / p->out_size[0];
         for (ptrdiff_t q = 0; q < s->classes; q++) {
@@ -363,8 +315,8 @@ static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
     const runs *s = plan->state;
     const ptrdiff_t v = unit % s->vector_blocks, block = unit / s->vector_blocks % s->row_blocks;
     const ptrdiff_t rows = plan->problem.out_size[1];
-    return (double)((gc_cut(s->vectors, s->vector_blocks, v + 1) -
-                     gc_cut(s->vectors, s->vector_blocks, v)) *
+    return (double)((gc_cut(s->vectors.n, s->vector_blocks, v + 1) -
+                     gc_cut(s->vectors.n, s->vector_blocks, v)) *
                     (gc_cut(rows, s->row_blocks, block + 1) - gc_cut(rows, s->row_blocks, block)));
 }
 
@@ -373,7 +325,7 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
     snprintf(text, size,
              "%td groups to a vector of %d lanes, %td columns at once; strips of %td columns, %td "
              "vectors",
-             s->groups_per_vector, plan->kernels->lanes, s->p, s->width, s->together);
+             s->vectors.groups, plan->kernels->lanes, s->p, s->width, s->together);
 }
 
 const gc_algorithm gc_channel_runs = {

@@ -47,6 +47,36 @@ typedef struct gc_lane_run {
 
 typedef void gc_lane_run_fn(const gc_lane_run *);
 
+enum { GC_ROLL_ROWS = 4, GC_ROLL_KERNEL = 7, GC_ROLL_KERNELS = 3 };
+
+/* lane_roll[(K-3)/2][S-1][spread]: rows of n outputs, one vector of output channels; kernels of K x K, stride
+ * S, weights as lane_run has them.
+ *   out[j*out_row + i*out_step + k] = activation(init[k] + residual[j*residual_row + i*residual_step + k]
+ *       + sum over columns t, channels c, rows r of weight[((r*channels + c)*K + t)*lanes + k]
+ *       * in[(j*S + r)*row + (i*S + t)*column + index[c*lanes + k]])
+ * for j < rows (`many`: up to as many as it says, whole vectors; `one`: one row, any vectors). Input rows whose
+ * bit of `present` is not set, and columns that are not first .. last - 1, are zeros and not read.
+ * `exist` channels are read, `stored` ones written. What lies `ahead` reals from a window's last rows is asked for. */
+typedef struct gc_lane_roll {
+    const void *in;
+    ptrdiff_t row, column, first, last;
+    uint32_t present;
+    int padding; /* columns of zeros count: a weight is not finite */
+    const int32_t *index;
+    int rows, channels, exist, stored;
+    const void *weight, *init, *residual; /* residual NULL: none */
+    void *out;
+    ptrdiff_t n, out_row, out_step, residual_row, residual_step, ahead;
+    gc_lane_epilogue epilogue; /* not a clamp: low and high are infinite */
+} gc_lane_roll;
+
+typedef void gc_lane_roll_fn(const gc_lane_roll *);
+
+typedef struct gc_lane_roll_kernels {
+    int rows; /* of outputs of the first two */
+    gc_lane_roll_fn *whole, *part, *one;
+} gc_lane_roll_kernels;
+
 enum {
     GC_MAX_LANE_POSITIONS = 8,
     GC_MAX_LANE_RUN_VB = 2, /* vectors of a tile of runs */

@@ -24,6 +24,7 @@
 #include "winograd_gradient_tmpl.h"
 #include "fourier_tmpl.h"
 #include "channel_lanes_tmpl.h"
+#include "lane_roll_tmpl.h"
 
 static const gc_kernels OP(table) = {
     .isa = GC_STRING(GC_ISA_NAME),
@@ -76,6 +77,10 @@ static const gc_kernels OP(table) = {
     .lane_run_columns = {7, 8, LANE_RUN_MAX >= 14 ? 14 : 0, LANE_RUN_MAX >= 16 ? 16 : 0},
     .lane_run = {LANE_RUN_ENTRIES(7), LANE_RUN_ENTRIES(8), LANE_RUN_ENTRIES(14),
                  LANE_RUN_ENTRIES(16)},
+    .lane_roll = {{{LANE_ROLL_ENTRY(3, 1, 0), LANE_ROLL_ENTRY(3, 1, 1)},
+                   {LANE_ROLL_ENTRY(3, 2, 0), LANE_ROLL_ENTRY(3, 2, 1)}},
+                  {{LANE_ROLL_ENTRY(5, 1, 0)}, {LANE_ROLL_ENTRY(5, 2, 0)}},
+                  {{LANE_ROLL_ENTRY(7, 1, 0)}, {LANE_ROLL_ENTRY(7, 2, 0)}}},
     .max_lane_positions = {LANE_TILE_MAX(1), LANE_TILE_MAX(2)},
     .lane_tile = {LANE_TILE_ENTRIES(1), LANE_TILE_ENTRIES(2), LANE_TILE_ENTRIES(3),
                   LANE_TILE_ENTRIES(4), LANE_TILE_ENTRIES(5), LANE_TILE_ENTRIES(6),
@@ -111,6 +116,8 @@ const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) =
 #undef LANE_RUN
 #undef LANE_RUN_MAX
 #undef LANE_RUN_ENTRIES
+#undef ROLL_ROWS
+#undef LANE_ROLL_ENTRY
 #undef LANE_TILE_MAX
 #undef LANE_TILE
 #undef LANE_TILE_ROW
