@@ -25,15 +25,23 @@ typedef struct rolls {
     gc_lane_roll_kernels kernels;
     ptrdiff_t vector_blocks;
     ptrdiff_t rows, columns; /* classes: those a dilation apart */
+    ptrdiff_t dilation;      /* of columns as the kernel meets them */
     ptrdiff_t tiles;         /* of one class of rows */
     gc_lane_epilogue epilogue;
 } rolls;
 
+static int is_spread(const gc_problem *p) { return p->in_per_group != 1 || p->out_per_group != 1; }
+
+/* Whether a microkernel meets every column though the kernel's are two apart. */
+static int rolls_dilated(const gc_problem *p) {
+    return p->dilation[2] == 2 && p->kernel[1] == 3 && !is_spread(p);
+}
+
 /* Columns whose addresses have the last twelve bits in common share a set of the first-level cache, and loads
  * wait for stores that they have nothing to do with. Kernels of 3 x 3 lose more by it than by a copy. */
 static int collides(const gc_problem *p) {
-    const ptrdiff_t column = p->dilation[2] * p->input_strides[4];
-    return p->kernel[1] == 3 && p->out_size[2] > colliding_columns &&
+    const ptrdiff_t column = (rolls_dilated(p) ? 1 : p->dilation[2]) * p->input_strides[4];
+    return p->kernel[1] == 3 && !is_spread(p) && p->out_size[2] > colliding_columns &&
            column * colliding_columns % (4 * page_bytes) == 0;
 }
 
@@ -43,14 +51,13 @@ static const char *refuse(const gc_plan *plan) {
     const char *reason = gc_lane_vectors_refuse(plan);
     if (reason) return reason;
     const ptrdiff_t kernel = p->kernel[1], stride = p->stride[1];
-    const int spread = p->in_per_group != 1 || p->out_per_group != 1;
     if (p->in_size[0] != 1 || p->out_size[0] != 1 || p->kernel[0] != 1 || p->pad_before[0] != 0 ||
-        kernel != p->kernel[2] || (kernel != 3 && (spread || (kernel != 5 && kernel != 7))) ||
+        kernel != p->kernel[2] || (kernel != 3 && (is_spread(p) || (kernel != 5 && kernel != 7))) ||
         stride != p->stride[2] || stride > 2)
         return "it needs square kernels and stride 1 or 2";
     if (stride == 2 && (p->dilation[1] != 1 || p->dilation[2] != 1))
         return "it needs dilation 1 where the stride is 2";
-    if (!spread && collides(p)) return "columns would collide in the cache";
+    if (collides(p)) return "columns would collide in the cache";
     return NULL;
 }
 
@@ -97,7 +104,9 @@ static gc_status create(gc_plan *plan) {
         s->epilogue.high = INFINITY;
     }
     s->rows = gc_min(p->dilation[1], gc_max(p->out_size[1], 1));
-    s->columns = gc_min(p->dilation[2], gc_max(p->out_size[2], 1));
+    if (rolls_dilated(p)) s->kernels = plan->kernels->lane_roll_dilated;
+    s->dilation = rolls_dilated(p) ? 1 : p->dilation[2];
+    s->columns = gc_min(s->dilation, gc_max(p->out_size[2], 1));
     s->tiles = gc_ceil_div(gc_ceil_div(p->out_size[1], s->rows), s->kernels.rows);
     const ptrdiff_t window = (2 * s->kernels.rows - 1) * p->stride[1] + p->kernel[1];
     const ptrdiff_t bytes = window * p->in_size[2] * lanes * size;
@@ -167,7 +176,7 @@ static void run_tile(const gc_run *run, const tile *t) {
         existing(top, p->dilation[1], p->in_size[1], (t->rows - 1) * p->stride[1] + p->kernel[1]);
     gc_lane_roll a = {
         .row = p->dilation[1] * i[3] / size,
-        .column = p->dilation[2] * i[4] / size,
+        .column = s->dilation * i[4] / size,
         .present = (uint32_t)((1u << rows.last) - (1u << rows.first)),
         .rows = (int)t->rows,
         .index = s->vectors.index,
@@ -186,8 +195,9 @@ static void run_tile(const gc_run *run, const tile *t) {
     for (ptrdiff_t q = 0; q < s->columns; q++) {
         const ptrdiff_t left = q * p->stride[2] - p->pad_before[2];
         a.n = gc_ceil_div(p->out_size[2] - q, s->columns);
+        const ptrdiff_t reach = (p->kernel[2] - 1) * (p->dilation[2] / s->dilation);
         const range columns =
-            existing(left, p->dilation[2], p->in_size[2], (a.n - 1) * p->stride[2] + p->kernel[2]);
+            existing(left, s->dilation, p->in_size[2], (a.n - 1) * p->stride[2] + reach + 1);
         a.first = columns.first;
         a.last = columns.last;
         a.in = in + left * i[4];

@@ -57,7 +57,7 @@ typedef struct gc_kernels {
     void (*lane_pack)(const gc_lane_pack *);
     int lane_run_columns[GC_LANE_RUN_WIDTHS];
     gc_lane_run_fn *lane_run[GC_LANE_RUN_WIDTHS][3][2];
-    gc_lane_roll_kernels lane_roll[GC_ROLL_KERNELS][2][2];
+    gc_lane_roll_kernels lane_roll[GC_ROLL_KERNELS][2][2], lane_roll_dilated;
     int max_lane_positions[GC_MAX_LANE_RUN_VB], lane_place_count[GC_MAX_LANE_VB];
     gc_lane_tile_fn *lane_tile[GC_MAX_LANE_POSITIONS][GC_MAX_LANE_RUN_VB][2];
     gc_lane_tile_fn *lane_places[GC_MAX_LANE_VB];

@@ -23,9 +23,9 @@ GC_INLINE void OP(roll_load)(const gc_lane_roll *a, const real *p, V *x, uint32_
     }
 }
 
-/* Taps Q, Q + S, ... of the column, for outputs that began 0, 1, ... columns of outputs ago. */
+/* Taps Q, Q + S, ... of the column, for outputs that began 0, D, ... columns of outputs ago. */
 GC_INLINE void OP(roll_column)(const gc_lane_roll *a, const V *x, V *acc, const int Q, const int K,
-                               const int S, const int B, const int SPREAD) {
+                               const int S, const int D, const int B, const int SPREAD) {
     const int ROWS = (B - 1) * S + K;
     const real *w = a->weight;
     for (int c = 0; c < (SPREAD ? a->channels : 1); c++) {
@@ -40,8 +40,10 @@ GC_INLINE void OP(roll_column)(const gc_lane_roll *a, const V *x, V *acc, const 
             for (int t = Q; t < K; t += S) {
                 const V weight = OP(hold)(OP(load)(row + t * LANES));
                 GC_UNROLL(4)
-                for (int j = 0; j < B; j++)
-                    acc[t / S * B + j] = OP(fma)(y[j * S + r], weight, acc[t / S * B + j]);
+                for (int j = 0; j < B; j++) {
+                    V *const sum = &acc[t / S * D * B + j];
+                    *sum = OP(fma)(y[j * S + r], weight, *sum);
+                }
             }
         }
         w += K * LANES;
@@ -85,9 +87,9 @@ static void OP(roll_activate)(const gc_lane_roll *a) {
         }
 }
 
-GC_INLINE void OP(roll_body)(const gc_lane_roll *a, const int K, const int S, const int B,
-                             const int SPREAD, const int WHOLE) {
-    const int LIVE = (K + S - 1) / S, ROWS = (B - 1) * S + K;
+GC_INLINE void OP(roll_body)(const gc_lane_roll *a, const int K, const int S, const int D,
+                             const int B, const int SPREAD, const int WHOLE) {
+    const int LIVE = (K - 1) / S * D + 1, ROWS = (B - 1) * S + K;
     const V init = OP(load_mask)(a->init, OP(mask)(gc_window_bits(0, a->stored, LANES)));
     V acc[GC_ROLL_KERNEL * GC_ROLL_ROWS], x[OP(roll_window)];
     GC_UNROLL(32)
@@ -102,7 +104,7 @@ GC_INLINE void OP(roll_body)(const gc_lane_roll *a, const int K, const int S, co
             if (inside || a->padding) {
                 const uint32_t present = inside ? a->present : 0;
                 OP(roll_load)(a, p, x, present, ROWS, B * S, WHOLE);
-                OP(roll_column)(a, x, acc, q, K, S, B, SPREAD);
+                OP(roll_column)(a, x, acc, q, K, S, D, B, SPREAD);
             }
             GC_STEP(p, column);
         }
@@ -118,32 +120,30 @@ GC_INLINE void OP(roll_body)(const gc_lane_roll *a, const int K, const int S, co
 
 /* Rows of outputs that fill the registers, beside a weight and what is loaded. */
 #define ROLL_ROWS(K) (vector_registers >= 32 ? ((K) < 7 ? 4 : 2) : (K) == 3 ? 3 : (K) == 5 ? 2 : 1)
-#define LANE_ROLL(K, S, SPREAD)                                                    \
-    GC_NOINLINE void GC_CAT(OP(lane_roll_whole_),                                  \
-                            GC_CAT(K, GC_CAT(S, SPREAD)))(const gc_lane_roll *a) { \
-        OP(roll_body)(a, K, S, ROLL_ROWS(K), SPREAD, 1);                           \
-    }                                                                              \
-    GC_NOINLINE void GC_CAT(OP(lane_roll_part_),                                   \
-                            GC_CAT(K, GC_CAT(S, SPREAD)))(const gc_lane_roll *a) { \
-        OP(roll_body)(a, K, S, ROLL_ROWS(K), SPREAD, 0);                           \
-    }                                                                              \
-    GC_NOINLINE void GC_CAT(OP(lane_roll_one_),                                    \
-                            GC_CAT(K, GC_CAT(S, SPREAD)))(const gc_lane_roll *a) { \
-        OP(roll_body)(a, K, S, 1, SPREAD, 0);                                      \
+#define LANE_ROLL(NAME, B, K, S, D, SPREAD)                                      \
+    GC_NOINLINE void GC_CAT(OP(lane_roll_whole_), NAME)(const gc_lane_roll *a) { \
+        OP(roll_body)(a, K, S, D, B, SPREAD, 1);                                 \
+    }                                                                            \
+    GC_NOINLINE void GC_CAT(OP(lane_roll_part_), NAME)(const gc_lane_roll *a) {  \
+        OP(roll_body)(a, K, S, D, B, SPREAD, 0);                                 \
+    }                                                                            \
+    GC_NOINLINE void GC_CAT(OP(lane_roll_one_), NAME)(const gc_lane_roll *a) {   \
+        OP(roll_body)(a, K, S, D, 1, SPREAD, 0);                                 \
     }
-LANE_ROLL(3, 1, 0)
-LANE_ROLL(3, 2, 0)
-LANE_ROLL(5, 1, 0)
-LANE_ROLL(5, 2, 0)
-LANE_ROLL(7, 1, 0)
-LANE_ROLL(7, 2, 0)
-LANE_ROLL(3, 1, 1)
-LANE_ROLL(3, 2, 1)
+LANE_ROLL(3, ROLL_ROWS(3), 3, 1, 1, 0)
+LANE_ROLL(5, ROLL_ROWS(5), 5, 1, 1, 0)
+LANE_ROLL(7, ROLL_ROWS(7), 7, 1, 1, 0)
+LANE_ROLL(3_by_2, ROLL_ROWS(3), 3, 2, 1, 0)
+LANE_ROLL(5_by_2, ROLL_ROWS(5), 5, 2, 1, 0)
+LANE_ROLL(7_by_2, ROLL_ROWS(7), 7, 2, 1, 0)
+LANE_ROLL(3_spread, ROLL_ROWS(3), 3, 1, 1, 1)
+LANE_ROLL(3_spread_by_2, ROLL_ROWS(3), 3, 2, 1, 1)
+LANE_ROLL(3_dilated, ROLL_ROWS(5), 3, 1, 2, 0)
 #undef LANE_ROLL
-#define LANE_ROLL_ENTRY(K, S, SPREAD)                               \
-    {                                                               \
-        ROLL_ROWS(K),                                               \
-        GC_CAT(OP(lane_roll_whole_), GC_CAT(K, GC_CAT(S, SPREAD))), \
-        GC_CAT(OP(lane_roll_part_), GC_CAT(K, GC_CAT(S, SPREAD))),  \
-        OP(lane_roll_one_##K##S##SPREAD),                           \
+#define LANE_ROLL_ENTRY(NAME, B)            \
+    {                                       \
+        B,                                  \
+        GC_CAT(OP(lane_roll_whole_), NAME), \
+        GC_CAT(OP(lane_roll_part_), NAME),  \
+        GC_CAT(OP(lane_roll_one_), NAME),   \
     }
