@@ -120,6 +120,17 @@ static void activate(const block *b, const slice *c) {
     }
 }
 
+/* Bytes from the residual that a tile reads to the one that is asked for: what the next block reads there, or,
+ * since large blocks would be out of near caches by then, what the tile after the next one does. */
+static ptrdiff_t residual_ahead(const block *b, const slice *c) {
+    enum { near_bytes = 56 * 1024 };
+    const gc_kernels *kernels = b->run->plan->kernels;
+    const ptrdiff_t size = (ptrdiff_t)kernels->real_size, vector = kernels->lanes * size;
+    return b->kb * c->rows * c->columns * size <= near_bytes
+               ? b->residual_next
+               : 2 * kernels->max_vb[b->kb - 1] * vector;
+}
+
 static void run_slice(const block *b, const slice *c) {
     const gc_direct_state *s = b->s;
     const gc_plan *plan = b->run->plan;
@@ -129,7 +140,8 @@ static void run_slice(const block *b, const slice *c) {
     if (s->lanes_stored) {
         sum.out_k = c->target.channel / size;
         sum.residual_k = c->target.residual_channel / size;
-        sum.residual_next = b->residual_next;
+        sum.residual_next = residual_ahead(b, c);
+        sum.far = s->far;
         sum.clamp = plan->problem.activation != GC_IDENTITY && !s->activate;
     }
     for (ptrdiff_t v = c->first, vb; v < c->last; v += vb) {

@@ -27,6 +27,7 @@ typedef struct gc_tap_sum {
     ptrdiff_t
         residual_next; /* bytes from it to what a later tile reads of it, which is asked for */
     const gc_lanes *lanes;
+    int far; /* results go to far memory: what lies behind them is asked for */
     int clamp;
     double low, high;
 } gc_tap_sum;

@@ -63,6 +63,11 @@ GC_INLINE void OP(tap_sum_results)(const int KB, const int VB, const gc_tap_sum 
         }
         out += lanes ? (ptrdiff_t)lanes[v].count : LANES;
     }
+    if (a->far) { /* lines that the next tile of these channels writes */
+        GC_UNROLL(8)
+        for (int k = 0; k < KB; k++) GC_UNROLL(8)
+        for (int v = 0; v < VB; v++) __builtin_prefetch(out + k * a->out_k + v * LANES, 1);
+    }
 }
 
 #ifdef GC_SHIFTS_VECTORS
