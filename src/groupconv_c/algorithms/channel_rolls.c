@@ -188,6 +188,7 @@ static void run_tile(const gc_run *run, const tile *t) {
         .epilogue = s->epilogue,
     };
     a.ahead = t->rows * p->stride[1] * a.row;
+    a.residual_ahead = t->rows * a.residual_row;
     const char *in = (const char *)run->arrays->input + t->n * i[0] + top * i[3];
     char *out = (char *)run->arrays->output + t->n * o[0] + t->first_row * o[3];
     const char *residual = run->arrays->residual;

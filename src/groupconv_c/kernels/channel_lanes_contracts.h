@@ -66,7 +66,7 @@ typedef struct gc_lane_roll {
     int rows, channels, exist, stored;
     const void *weight, *init, *residual; /* residual NULL: none */
     void *out;
-    ptrdiff_t n, out_row, out_step, residual_row, residual_step, ahead;
+    ptrdiff_t n, out_row, out_step, residual_row, residual_step, ahead, residual_ahead;
     gc_lane_epilogue epilogue; /* not a clamp: low and high are infinite */
 } gc_lane_roll;
 

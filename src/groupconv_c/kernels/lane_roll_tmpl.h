@@ -64,6 +64,7 @@ GC_INLINE void OP(roll_store)(const gc_lane_roll *a, const V *results, ptrdiff_t
         if (residual) {
             const M m = OP(mask)(gc_window_bits(0, a->stored, LANES));
             y += WHOLE ? OP(load)(residual) : OP(load_mask)(residual, m);
+            __builtin_prefetch(residual + a->residual_ahead, 0, 2);
             residual += residual_row;
         }
         y = OP(min)(high, OP(max)(low, y));
