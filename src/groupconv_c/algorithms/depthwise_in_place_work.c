@@ -188,7 +188,9 @@ static void work_rolling(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t 
             a.fetch_bytes = fetch / s->ncolumns + 1;
         }
         if (deep) list_slabs(plan, &now, slabs);
-        a.fetch_out = place_of(run, &at).out;
+        const place next = place_of(run, &at);
+        a.fetch_out = next.out;
+        a.residual_next = next.residual - place_of(run, &now).residual;
         a.fetch_out_bytes = fetch ? written_bytes(plan) / s->ncolumns + 1 : 0;
         for (ptrdiff_t c = 0; c < step; c++) {
             bind_rolling(run, &now, &s->classes[now.band * step + c], &a);
@@ -228,6 +230,7 @@ static void work_channels(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
             const ptrdiff_t next = first + ahead < end ? ahead : 0;
             a.fetch = (const char *)a.in + next * plan->problem.input_strides[1];
             a.fetch_out = out + next * plan->problem.output_strides[1];
+            a.residual_next = next * plan->problem.residual_strides[1];
             s->roll(&a);
             if (s->activate) activate(run, &at, out);
             next_channel(plan, weight_step, &a);

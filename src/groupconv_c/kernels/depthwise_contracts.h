@@ -74,6 +74,8 @@ typedef struct gc_rolling {
     ptrdiff_t fetch_bytes;
     const char *fetch_out; /* memory that is written next */
     ptrdiff_t fetch_out_bytes;
+    ptrdiff_t
+        residual_next; /* bytes from the residual to the one that is read next, which is asked for */
     int clamp;
     double low, high;
 } gc_rolling;

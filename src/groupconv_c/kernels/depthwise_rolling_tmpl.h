@@ -27,7 +27,7 @@ typedef struct OP(rolling_kernel) {
 typedef struct OP(rolling_state) {
     const real *p, *residual;
     real *out;
-    ptrdiff_t in_row, out_row, residual_row, dilation;
+    ptrdiff_t in_row, out_row, residual_row, residual_next, dilation;
     V bias, low, high;
     V held[OP(rolling_most)]; /* the first weights, in registers */
     const V *weights;
@@ -98,7 +98,8 @@ GC_INLINE void OP(rolling_store)(OP(rolling_state) * s, V y, const int S, const 
                                  const int MORE) {
     if (S == 2) y = OP(unmix)(y);
     if (MORE && s->residual) {
-        y += OP(load_mask)(s->residual, s->m);
+        y += EDGE < 2 ? OP(load)(s->residual) : OP(load_mask)(s->residual, s->m);
+        __builtin_prefetch((const char *)s->residual + s->residual_next);
         s->residual += s->residual_row;
     }
     if (MORE) y = OP(min)(s->high, OP(max)(s->low, y));
@@ -139,6 +140,7 @@ GC_INLINE OP(rolling_state)
         .in_row = a->in_row,
         .out_row = a->out_row,
         .residual_row = a->residual_row,
+        .residual_next = a->residual_next,
         .dilation = K == 3 && S == 1 ? a->dilation : 1,
         .bias = k->bias,
         .low = OP(set1)((real)a->low),
