@@ -202,30 +202,41 @@ GC_INLINE void OP(lane_tile_start)(const gc_lane_tile *a, V *acc, const int POSI
     for (int v = 0; v < VB; v++) acc[i * VB + v] = init[v];
 }
 
-/* All G positions of a run in whole vectors, clamped. */
-GC_INLINE void OP(lane_tile_store_whole)(const gc_lane_tile *a, const V *results, int r, int vb,
-                                         const int G) {
-    const V high = OP(set1)((real)a->epilogue.high), low = OP(set1)((real)a->epilogue.low);
-    real *out = a->run[r].out;
+/* All G positions of a run in whole vectors: the residual first, since loads would wait for stores whose addresses
+ * have the last bits in common. */
+GC_INLINE void OP(lane_tile_add_whole)(const gc_lane_tile *a, V *results, int r, int vb,
+                                       const int G) {
     const real *residual = a->run[r].residual;
     GC_UNROLL(8)
     for (int i = 0; i < G; i++) {
         GC_UNROLL(3)
-        for (int v = 0; v < vb; v++) {
-            V y = results[i * vb + v];
-            if (residual) y += OP(load)(residual + v * LANES);
-            OP(store)(out + v * LANES, OP(min)(high, OP(max)(low, y)));
-        }
-        out += a->out_step;
-        if (residual) residual += a->residual_step;
+        for (int v = 0; v < vb; v++) results[i * vb + v] += OP(load)(residual + v * LANES);
+        residual += a->residual_step;
     }
 }
 
-GC_INLINE void OP(lane_tile_end)(const gc_lane_tile *a, const V *acc, const int RUNS, const int G,
+GC_INLINE void OP(lane_tile_store_whole)(const gc_lane_tile *a, const V *results, int r, int vb,
+                                         const int G) {
+    const V high = OP(set1)((real)a->epilogue.high), low = OP(set1)((real)a->epilogue.low);
+    real *out = a->run[r].out;
+    GC_UNROLL(8)
+    for (int i = 0; i < G; i++) {
+        GC_UNROLL(3)
+        for (int v = 0; v < vb; v++)
+            OP(store)(out + v * LANES, OP(min)(high, OP(max)(low, results[i * vb + v])));
+        out += a->out_step;
+    }
+}
+
+GC_INLINE void OP(lane_tile_end)(const gc_lane_tile *a, V *acc, const int RUNS, const int G,
                                  const int VB) {
     int whole = a->epilogue.clamp && a->last == LANES;
     for (int r = 0; r < RUNS; r++) whole = whole && a->run[r].count == G;
     if (whole) {
+        if (a->run[0].residual) {
+            GC_UNROLL(2)
+            for (int r = 0; r < RUNS; r++) OP(lane_tile_add_whole)(a, acc + r * G * VB, r, VB, G);
+        }
         GC_UNROLL(2)
         for (int r = 0; r < RUNS; r++) OP(lane_tile_store_whole)(a, acc + r * G * VB, r, VB, G);
         return;
@@ -252,36 +263,70 @@ GC_INLINE void OP(lane_tile_weights)(const real *w, V *weight, const int VB) {
     }
 }
 
+/* The residual of the next tile, a position with each input channel while some are left: what is asked for at once
+ * gets lost. */
+typedef struct OP(lane_soon) {
+    const char *at;
+    ptrdiff_t left; /* positions */
+} OP(lane_soon);
+
+GC_INLINE void OP(lane_soon_on)(OP(lane_soon) * soon, const gc_lane_tile *a, const int VB) {
+    GC_UNROLL(3)
+    for (int i = 0; i < VB * LANES * (int)sizeof(real); i += 64) __builtin_prefetch(soon->at + i);
+    soon->at += a->residual_step * (ptrdiff_t)sizeof(real);
+    soon->left--;
+}
+
+GC_INLINE void OP(lane_tile_channel)(const real *x0, const real *x1, ptrdiff_t step, const real *w,
+                                     V *acc, const int G, const int RUNS, const int VB) {
+    V weight[GC_MAX_LANE_VB];
+    OP(lane_tile_weights)(w, weight, VB);
+    GC_UNROLL(2)
+    for (int r = 0; r < RUNS; r++) {
+        GC_UNROLL(8)
+        for (int i = 0; i < G; i++) {
+            const V x = OP(set1)((r ? x1 : x0)[i * step]);
+            GC_UNROLL(2)
+            for (int v = 0; v < VB; v++) {
+                V *sum = &acc[(r * G + i) * VB + v];
+                *sum = OP(fma)(x, weight[v], *sum);
+            }
+        }
+    }
+    __builtin_prefetch(x1 + (3 * G - 1) * step); /* the end of the next tile */
+}
+
 GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB,
                                   const gc_lane_tile *a) {
     V acc[2 * GC_MAX_LANE_POSITIONS * GC_MAX_LANE_RUN_VB];
     OP(lane_tile_start)(a, acc, RUNS * G, VB);
     const ptrdiff_t step = a->step, channel = a->channel, *const end = a->taps + a->ntaps;
     const real *w = a->weight;
+    OP(lane_soon) soon = {a->soon, a->soon ? RUNS * G : 0};
     for (const ptrdiff_t *tap = a->taps; tap < end; tap++) {
         const real *x0 = (const real *)a->run[0].in + *tap;
         const real *x1 = (const real *)a->run[RUNS - 1].in + *tap;
-        for (ptrdiff_t c = a->channels; c > 0; c--, w += VB * LANES) {
-            V weight[GC_MAX_LANE_VB];
-            OP(lane_tile_weights)(w, weight, VB);
-            GC_UNROLL(2)
-            for (int r = 0; r < RUNS; r++) {
-                GC_UNROLL(8)
-                for (int i = 0; i < G; i++) {
-                    const V x = OP(set1)((r ? x1 : x0)[i * step]);
-                    GC_UNROLL(2)
-                    for (int v = 0; v < VB; v++) {
-                        V *sum = &acc[(r * G + i) * VB + v];
-                        *sum = OP(fma)(x, weight[v], *sum);
-                    }
-                }
-            }
-            __builtin_prefetch(x1 + (3 * G - 1) * step); /* the end of the next tile */
-            x0 += channel;
-            x1 += channel;
+        ptrdiff_t c = a->channels;
+        for (; c > 0 && soon.left > 0; c--, w += VB * LANES, x0 += channel, x1 += channel) {
+            OP(lane_soon_on)(&soon, a, VB);
+            OP(lane_tile_channel)(x0, x1, step, w, acc, G, RUNS, VB);
         }
+        for (; c > 0; c--, w += VB * LANES, x0 += channel, x1 += channel)
+            OP(lane_tile_channel)(x0, x1, step, w, acc, G, RUNS, VB);
     }
     OP(lane_tile_end)(a, acc, RUNS, G, VB);
+}
+
+GC_INLINE void OP(lane_places_channel)(const char *const *in, ptrdiff_t at, const real *w, V *acc,
+                                       const int P, const int VB) {
+    V weight[GC_MAX_LANE_VB];
+    OP(lane_tile_weights)(w, weight, VB);
+    GC_UNROLL(8)
+    for (int i = 0; i < P; i++) {
+        const V x = OP(set1)(*(const real *)(in[i] + at));
+        GC_UNROLL(3)
+        for (int v = 0; v < VB; v++) acc[i * VB + v] = OP(fma)(x, weight[v], acc[i * VB + v]);
+    }
 }
 
 GC_INLINE void OP(lane_places_body)(const int P, const int VB, const gc_lane_tile *a) {
@@ -293,19 +338,15 @@ GC_INLINE void OP(lane_places_body)(const int P, const int VB, const gc_lane_til
     const ptrdiff_t size = sizeof(real), channel = a->channel * size;
     const ptrdiff_t *const end = a->taps + a->ntaps;
     const real *w = a->weight;
+    OP(lane_soon) soon = {a->soon, a->soon ? P : 0};
     for (const ptrdiff_t *tap = a->taps; tap < end; tap++) {
-        ptrdiff_t at = *tap * size;
-        for (ptrdiff_t c = a->channels; c > 0; c--, at += channel, w += VB * LANES) {
-            V weight[GC_MAX_LANE_VB];
-            OP(lane_tile_weights)(w, weight, VB);
-            GC_UNROLL(8)
-            for (int i = 0; i < P; i++) {
-                const V x = OP(set1)(*(const real *)(in[i] + at));
-                GC_UNROLL(3)
-                for (int v = 0; v < VB; v++)
-                    acc[i * VB + v] = OP(fma)(x, weight[v], acc[i * VB + v]);
-            }
+        ptrdiff_t at = *tap * size, c = a->channels;
+        for (; c > 0 && soon.left > 0; c--, at += channel, w += VB * LANES) {
+            OP(lane_soon_on)(&soon, a, VB);
+            OP(lane_places_channel)(in, at, w, acc, P, VB);
         }
+        for (; c > 0; c--, at += channel, w += VB * LANES)
+            OP(lane_places_channel)(in, at, w, acc, P, VB);
     }
     OP(lane_tile_end)(a, acc, 1, P, VB);
 }
