@@ -292,10 +292,6 @@ static void sum_places(const block *o, gc_lane_tile *a, ptrdiff_t vb, ptrdiff_t 
         if (residual)
             a->run[0].residual =
                 s->plain ? residual_of(o, &at) : b->residual + (i - first) * o->step;
-        if (i + count < last && s->plain) {
-            const stretch next = {(i + count) / s->out[2], (i + count) % s->out[2], 1};
-            a->soon = residual_of(o, &next);
-        }
         const char *in = input_of(b, at.row, at.first);
         for (ptrdiff_t j = 0, left = s->out[2] - at.first; j < most; j++) {
             a->place[j] = j < count ? in : a->place[0]; /* what is not stored reads anything */

@@ -98,7 +98,7 @@ typedef struct gc_lane_tile {
         int first, count;
     } run[2];
     const void *place[GC_MAX_LANE_PLACES];
-    const void *soon; /* the residual of the next tile, which is asked for; NULL: none */
+    const void *soon; /* of lane_tile: the residual of the next one, which is asked for; NULL: none */
     ptrdiff_t channel, step, out_step, residual_step;
     const ptrdiff_t *taps;
     ptrdiff_t ntaps, channels;

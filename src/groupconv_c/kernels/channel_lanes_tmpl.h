@@ -317,18 +317,6 @@ GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB,
     OP(lane_tile_end)(a, acc, RUNS, G, VB);
 }
 
-GC_INLINE void OP(lane_places_channel)(const char *const *in, ptrdiff_t at, const real *w, V *acc,
-                                       const int P, const int VB) {
-    V weight[GC_MAX_LANE_VB];
-    OP(lane_tile_weights)(w, weight, VB);
-    GC_UNROLL(8)
-    for (int i = 0; i < P; i++) {
-        const V x = OP(set1)(*(const real *)(in[i] + at));
-        GC_UNROLL(3)
-        for (int v = 0; v < VB; v++) acc[i * VB + v] = OP(fma)(x, weight[v], acc[i * VB + v]);
-    }
-}
-
 GC_INLINE void OP(lane_places_body)(const int P, const int VB, const gc_lane_tile *a) {
     V acc[GC_MAX_LANE_PLACES * GC_MAX_LANE_VB];
     OP(lane_tile_start)(a, acc, P, VB);
@@ -338,15 +326,19 @@ GC_INLINE void OP(lane_places_body)(const int P, const int VB, const gc_lane_til
     const ptrdiff_t size = sizeof(real), channel = a->channel * size;
     const ptrdiff_t *const end = a->taps + a->ntaps;
     const real *w = a->weight;
-    OP(lane_soon) soon = {a->soon, a->soon ? P : 0};
     for (const ptrdiff_t *tap = a->taps; tap < end; tap++) {
-        ptrdiff_t at = *tap * size, c = a->channels;
-        for (; c > 0 && soon.left > 0; c--, at += channel, w += VB * LANES) {
-            OP(lane_soon_on)(&soon, a, VB);
-            OP(lane_places_channel)(in, at, w, acc, P, VB);
+        ptrdiff_t at = *tap * size;
+        for (ptrdiff_t c = a->channels; c > 0; c--, at += channel, w += VB * LANES) {
+            V weight[GC_MAX_LANE_VB];
+            OP(lane_tile_weights)(w, weight, VB);
+            GC_UNROLL(8)
+            for (int i = 0; i < P; i++) {
+                const V x = OP(set1)(*(const real *)(in[i] + at));
+                GC_UNROLL(3)
+                for (int v = 0; v < VB; v++)
+                    acc[i * VB + v] = OP(fma)(x, weight[v], acc[i * VB + v]);
+            }
         }
-        for (; c > 0; c--, at += channel, w += VB * LANES)
-            OP(lane_places_channel)(in, at, w, acc, P, VB);
     }
     OP(lane_tile_end)(a, acc, 1, P, VB);
 }
