@@ -87,7 +87,9 @@ static double predict(const gc_plan *plan, const gc_direct_state *s, double cycl
                          60 * (double)(s->npasses * s->planes.extent[0]) + 150;
     const double elements = (double)gc_planes_elements(&s->planes, p->in_per_group);
     const int plain = p->input_strides[4] == plan->storage_size;
-    const double pack = elements * (plain ? 0.25 : 1.5);
+    const int apart_halves =
+        p->stride[2] > 1 && (size_t)plan->storage_size < plan->kernels->real_size;
+    const double pack = elements * (!plain ? 1.5 : apart_halves ? 2.6 : 0.25);
     const double weights = gc_weights_cycles((double)p->out_per_group * (double)s->weights.per_k *
                                              (double)plan->kernels->real_size);
     const double wait =

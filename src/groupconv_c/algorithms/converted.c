@@ -1,6 +1,6 @@
-/* Depthwise convolution of float16 and bfloat16, some channels at a time: they are converted to float32, convolved
- * by the algorithm that reads float32 in place, forward or transposed, and results are rounded when they are
- * stored. The float32 planes stay in a near cache.
+/* Convolution of float16 and bfloat16, some groups at a time: they are converted to float32, convolved by the
+ * fastest of the algorithms that need no prepared weights, and results are rounded when they are stored. The
+ * float32 planes stay in a near cache.
  *
  * A unit is one image and some groups. The inner plan is of those groups, in contiguous memory, without residual
  * and activation, which gc_finish adds.
@@ -11,7 +11,11 @@
 #include "algorithms.h"
 #include "weights.h"
 
-enum { most_bytes = 1024 * 1024 /* planes of a group */, near_bytes = 32 * 1024 /* of a unit */ };
+enum {
+    most_bytes = 4 * 1024 * 1024, /* planes of a group */
+    near_bytes = 32 * 1024,       /* of a unit */
+    least_groups = 8,             /* of much work */
+};
 
 typedef struct converted {
     gc_weights weights; /* float32, prepared */
@@ -25,15 +29,19 @@ static ptrdiff_t elements(const ptrdiff_t size[3]) { return size[0] * size[1] * 
 
 /* float32 planes of a group. */
 static ptrdiff_t group_bytes(const gc_problem *p) {
-    return (elements(p->in_size) + p->out_per_group * elements(p->out_size)) *
+    return (p->in_per_group * elements(p->in_size) + p->out_per_group * elements(p->out_size)) *
            (ptrdiff_t)sizeof(float);
+}
+
+static double macs_of_image(const gc_problem *p) {
+    return gc_problem_macs(p) / (double)gc_max(p->batch, 1);
 }
 
 /* Groups of a unit: small maps take many, unless there are cores to be kept busy. */
 static ptrdiff_t groups_of_unit(const gc_problem *p) {
     const ptrdiff_t near = near_bytes / gc_max(group_bytes(p), 1);
-    const double macs = gc_problem_macs(p) / (double)gc_max(p->batch, 1);
-    const ptrdiff_t most = macs < GC_MANY_MACS ? p->groups : p->groups / GC_WANTED_UNITS;
+    const ptrdiff_t most =
+        macs_of_image(p) < GC_MANY_MACS ? p->groups : p->groups / GC_WANTED_UNITS;
     return gc_max(gc_min(near, most), 1);
 }
 
@@ -61,16 +69,50 @@ static gc_plan inner_plan(const gc_plan *plan) {
     set_strides(p->input_strides, p->in_size);
     set_strides(p->output_strides, p->out_size);
     set_strides(p->weight_strides, p->kernel);
-    if (p->op == GC_CONV_TRANSPOSE) p->weight_strides[0] *= p->out_per_group;
+    p->weight_strides[0] *= p->op == GC_CONV_TRANSPOSE ? p->out_per_group : p->in_per_group;
     return inner;
 }
 
-/* Which of the algorithms in place; decided by the kernel alone, as they are. */
-static const gc_algorithm *inner_algorithm(const gc_plan *inner, const char **why) {
-    *why = gc_depthwise_transposed.refuse(inner);
-    if (*why == NULL) return &gc_depthwise_transposed;
-    *why = gc_depthwise_in_place.refuse(inner);
-    return *why ? NULL : &gc_depthwise_in_place;
+/* Units of one group follow each other in all of them, and weights are read as they lie. */
+static const gc_algorithm *const inner_algorithms[] = {
+    &gc_depthwise_in_place,   &gc_depthwise_line, &gc_depthwise_spread,
+    &gc_depthwise_transposed, &gc_direct,
+};
+enum { inner_count = sizeof inner_algorithms / sizeof inner_algorithms[0] };
+
+/* Whether one of them suits; direct would prepare the weights of transposed convolutions. */
+static int suits(const gc_plan *inner, const gc_algorithm *algorithm) {
+    const gc_problem *p = &inner->problem;
+    if (algorithm == &gc_direct && (p->op != GC_CONV || p->in_per_group == 1)) return 0;
+    return algorithm->refuse(inner) == NULL;
+}
+
+static int any_suits(const gc_plan *inner) {
+    for (int i = 0; i < inner_count; i++)
+        if (suits(inner, inner_algorithms[i])) return 1;
+    return 0;
+}
+
+/* Creates the plan of the fastest. */
+static gc_status create_inner(gc_plan *inner) {
+    gc_plan best = {0};
+    for (int i = 0; i < inner_count; i++) {
+        if (!suits(inner, inner_algorithms[i])) continue;
+        gc_plan next = *inner;
+        next.algorithm = inner_algorithms[i];
+        const gc_status status = next.algorithm->create(&next);
+        const int better = status == GC_OK && next.prepared_size == 0 &&
+                           (best.algorithm == NULL || next.seconds < best.seconds);
+        gc_plan *const worse = better ? &best : &next;
+        if (worse->algorithm) worse->algorithm->destroy(worse);
+        if (better) best = next;
+        if (status != GC_OK) {
+            if (best.algorithm) best.algorithm->destroy(&best);
+            return status;
+        }
+    }
+    *inner = best;
+    return GC_OK;
 }
 
 static int rows_in_memory(const ptrdiff_t strides[5], const ptrdiff_t size[3]) {
@@ -81,13 +123,12 @@ static const char *refuse(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     if (p->dtype != GC_F16 && p->dtype != GC_BF16) return "it is for float16 and bfloat16";
     if (p->op == GC_GRAD_WEIGHT) return "it does not compute weight gradients";
-    if (p->in_per_group != 1) return "it needs one input channel per group";
     if (!rows_in_memory(p->input_strides, p->in_size)) return "it needs contiguous rows";
-    if (group_bytes(p) > most_bytes) return "it needs channels that fit a near cache";
+    if (p->groups < least_groups && macs_of_image(p) > GC_MANY_MACS)
+        return "it needs several groups to share out";
+    if (group_bytes(p) > most_bytes) return "it needs groups that fit a near cache";
     const gc_plan inner = inner_plan(plan);
-    const char *why;
-    inner_algorithm(&inner, &why);
-    return why;
+    return any_suits(&inner) ? NULL : "there is no algorithm for its groups in float32";
 }
 
 static void destroy(gc_plan *plan) {
@@ -101,9 +142,9 @@ static void destroy(gc_plan *plan) {
 static double predict(const gc_plan *plan, const converted *s) {
     const gc_problem *p = &plan->problem;
     const double lanes = plan->kernels->lanes;
-    const double read = (double)elements(p->in_size) / lanes;
+    const double read = (double)(p->in_per_group * elements(p->in_size)) / lanes;
     const double stored = (double)(p->out_per_group * elements(p->out_size)) / lanes;
-    const double converting = 2 * read + 3 * stored, calls = 100 / (double)s->groups;
+    const double converting = 2.5 * read + 4 * stored, calls = 100 / (double)s->groups;
     return (double)(p->batch * p->groups) *
            (s->inner.seconds / (double)s->groups + (converting + calls) * GC_CYCLE);
 }
@@ -114,13 +155,11 @@ static gc_status create(gc_plan *plan) {
     if (s == NULL) return GC_ERROR_MEMORY;
     gc_weights_create(&s->weights, plan);
     s->inner = inner_plan(plan);
-    const char *why;
-    s->inner.algorithm = inner_algorithm(&s->inner, &why);
-    const gc_status status = s->inner.algorithm->create(&s->inner);
+    const gc_status status = create_inner(&s->inner);
     if (status != GC_OK) return status;
     s->groups = s->inner.problem.groups;
     s->parts = gc_ceil_div(p->groups, s->groups);
-    const size_t in = (size_t)(s->groups * elements(p->in_size)) * sizeof(float);
+    const size_t in = (size_t)(s->groups * p->in_per_group * elements(p->in_size)) * sizeof(float);
     const size_t out =
         (size_t)(s->groups * p->out_per_group * elements(p->out_size)) * sizeof(float);
     s->in_bytes = (ptrdiff_t)gc_round_up(in, 64);
@@ -200,7 +239,8 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const ptrdiff_t n = unit / s->parts, g = unit % s->parts * s->groups;
         const ptrdiff_t groups = gc_min(s->groups, p->groups - g), k = g * p->out_per_group;
-        convert(plan, (const char *)run->arrays->input + n * i[0] + g * i[1], in, groups);
+        const char *from = (const char *)run->arrays->input + n * i[0] + g * p->in_per_group * i[1];
+        convert(plan, from, in, groups * p->in_per_group);
         const gc_arrays arrays = {
             .input = in,
             .weight = gc_weights_at(&s->weights, plan, run, g, 0),
@@ -233,9 +273,29 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
     if (n > 0 && (size_t)n < size) s->inner.algorithm->describe(&s->inner, text + n, size - n);
 }
 
+static const char *refuse_depthwise(const gc_plan *plan) {
+    return plan->problem.in_per_group == 1 ? refuse(plan) : "it needs one input channel per group";
+}
+
+static const char *refuse_direct(const gc_plan *plan) {
+    return plan->problem.in_per_group == 1 ? "it needs several input channels per group"
+                                           : refuse(plan);
+}
+
 const gc_algorithm gc_depthwise_converted = {
     .name = "depthwise_converted",
-    .refuse = refuse,
+    .refuse = refuse_depthwise,
+    .create = create,
+    .destroy = destroy,
+    .prepare = prepare,
+    .work = work,
+    .unit_cost = unit_cost,
+    .describe = describe,
+};
+
+const gc_algorithm gc_converted = {
+    .name = "converted",
+    .refuse = refuse_direct,
     .create = create,
     .destroy = destroy,
     .prepare = prepare,
