@@ -150,8 +150,8 @@ static void check_plan(const trial *t, const gc_plan *plan, const char *isa) {
     array_destroy(&output);
 }
 
-void check_problem(const gc_problem *problem, int plain, const char *isa) {
-    trial t = trial_create(problem, plain);
+void check_problem(const gc_problem *problem, layout only, const char *isa) {
+    trial t = trial_create(problem, only);
     char names[MAX_ALGORITHMS][ALGORITHM_NAME];
     problem_text(problem, subject, sizeof subject);
     const int count = algorithms_for(&t.problem, names);

@@ -131,6 +131,44 @@ int problem_rolling(int index, gc_problem *p) {
     return 1;
 }
 
+int problem_lanes(int index, gc_problem *p) {
+    static const ptrdiff_t groups[] = {1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 33, 70};
+    static const ptrdiff_t heights[] = {1, 2, 3, 4, 5, 9};
+    static const struct {
+        ptrdiff_t in_per_group, out_per_group, kernel, stride, dilation;
+    } kind[] = {{1, 1, 3, 1, 1}, {1, 1, 5, 1, 1}, {1, 1, 7, 1, 1}, {1, 1, 3, 2, 1}, {1, 1, 5, 2, 1},
+                {1, 1, 7, 2, 1}, {1, 1, 3, 1, 2}, {1, 1, 5, 1, 3}, {1, 2, 3, 1, 1}, {2, 2, 3, 1, 1},
+                {4, 4, 3, 2, 1}, {2, 1, 3, 1, 2}, {1, 1, 4, 1, 1}, {3, 2, 2, 1, 1}};
+    static const gc_dtype dtypes[] = {GC_F32, GC_F64, GC_F16, GC_BF16};
+    enum { ngroups = sizeof groups / sizeof *groups, nheights = sizeof heights / sizeof *heights };
+    enum { kinds = sizeof kind / sizeof *kind };
+    if (index >= ngroups * nheights * kinds) return 0;
+    const int k = index / ngroups / nheights;
+    *p = (gc_problem){
+        .op = GC_CONV,
+        .dtype = dtypes[index % 7 % 4],
+        .ndim = 2,
+        .batch = 1 + index % 2,
+        .groups = groups[index % ngroups],
+        .in_per_group = kind[k].in_per_group,
+        .out_per_group = kind[k].out_per_group,
+        .in_size = {heights[index / ngroups % nheights], 1 + index % 13},
+        .has_residual = index % 4 == 0,
+        .activation = (gc_activation)(index % (GC_GELU + 1)),
+    };
+    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    for (int i = 0; i < 2; i++) {
+        p->kernel[i] = kind[k].kernel;
+        p->stride[i] = kind[k].stride;
+        p->dilation[i] = kind[k].dilation;
+        const ptrdiff_t reach = (p->kernel[i] - 1) * p->dilation[i];
+        p->pad_before[i] = (ptrdiff_t[]){reach / 2, 0, reach + 2}[(index + i) % 3];
+        const ptrdiff_t n = p->in_size[i] - 1 + p->pad_before[i] + (reach + 1) / 2 - reach;
+        p->out_size[i] = n < 0 ? 1 : n / p->stride[i] + 1;
+    }
+    return 1;
+}
+
 int problem_line(int index, gc_problem *p) {
     static const ptrdiff_t widths[] = {1,  15, 16, 17, 31,  32,  33,  48,
                                        63, 64, 65, 96, 127, 129, 200, 333};

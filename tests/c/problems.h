@@ -18,6 +18,10 @@ int problem_depthwise(int index, gc_problem *p);
  * outside of the input: 0 when `index` is behind the last. */
 int problem_rolling(int index, gc_problem *p);
 
+/* Depthwise problems and narrow groups of every type, around the edges of vectors of channels and tiles of rows:
+ * 0 when `index` is behind the last. */
+int problem_lanes(int index, gc_problem *p);
+
 /* Depthwise problems of one dimension and stride 1, around the edges of tiles of vectors: 0 when `index` is
  * behind the last. */
 int problem_line(int index, gc_problem *p);

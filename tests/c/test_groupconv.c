@@ -44,9 +44,9 @@ static void watch_faults(void) {
 typedef int listed(int index, gc_problem *p);
 
 /* Every `each`-th problem of a list, from `first` on. */
-static void check_listed(listed *problem, int first, int each, const char *isa) {
+static void check_listed(listed *problem, layout only, int first, int each, const char *isa) {
     gc_problem p;
-    for (int i = first % each; problem(i, &p); i += each) check_problem(&p, 1, isa);
+    for (int i = first % each; problem(i, &p); i += each) check_problem(&p, only, isa);
 }
 
 static void check_isa(int index, int problems, int each) {
@@ -57,16 +57,17 @@ static void check_isa(int index, int problems, int each) {
         for (int d = 0; d < 4; d++)
             for (int i = 0; i < problems; i++) {
                 const gc_problem p = problem_draw(ops[o], dtypes[d]);
-                check_problem(&p, random_from(0, 1) == 0, isa);
+                check_problem(&p, random_from(0, 1) == 0 ? ROWS : LAYOUTS, isa);
             }
-    check_listed(problem_narrow, index, each, isa);
-    check_listed(problem_depthwise, index, each, isa);
-    check_listed(problem_rolling, index, each, isa);
-    check_listed(problem_line, index, each, isa);
-    check_listed(problem_spread, index, each, isa);
-    check_listed(problem_long, index, each, isa);
-    check_listed(problem_rows, index, each, isa);
-    check_listed(problem_larger, 0, 1, isa);
+    check_listed(problem_narrow, ROWS, index, each, isa);
+    check_listed(problem_depthwise, ROWS, index, each, isa);
+    check_listed(problem_rolling, ROWS, index, each, isa);
+    check_listed(problem_line, ROWS, index, each, isa);
+    check_listed(problem_spread, ROWS, index, each, isa);
+    check_listed(problem_long, ROWS, index, each, isa);
+    check_listed(problem_rows, ROWS, index, each, isa);
+    check_listed(problem_lanes, CHANNELS_LAST, index, each, isa);
+    check_listed(problem_larger, ROWS, 0, 1, isa);
     check_api();
     runs_text(runs, sizeof runs);
     printf("%s: %s\n", isa, runs);

@@ -4,30 +4,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-static array draw_array(const gc_problem *p, const ptrdiff_t *size, int plain,
+static array draw_array(const gc_problem *p, const ptrdiff_t *size, layout only,
                         ptrdiff_t strides[MAX_RANK]) {
-    const layout kind = plain ? ROWS : (layout)random_from(ROWS, REPEATED);
+    const layout kind = only == LAYOUTS ? (layout)random_from(ROWS, REPEATED) : only;
     array a = array_create(p->dtype, 2 + p->ndim, size, kind, random_from(0, 3) > 0);
     array_fill(&a);
     memcpy(strides, a.strides, sizeof a.strides);
     return a;
 }
 
-trial trial_create(const gc_problem *problem, int plain) {
+trial trial_create(const gc_problem *problem, layout only) {
     trial t = {.problem = *problem};
     gc_problem *p = &t.problem;
     ptrdiff_t input[5], weight[5];
     shapes(p, input, weight, t.output_size);
-    t.input = draw_array(p, input, plain, p->input_strides);
-    t.weight = draw_array(p, weight, plain, p->weight_strides);
+    t.input = draw_array(p, input, only, p->input_strides);
+    t.weight = draw_array(p, weight, only, p->weight_strides);
     ptrdiff_t unused[MAX_RANK];
-    t.residual =
-        draw_array(p, t.output_size, plain, p->has_residual ? p->residual_strides : unused);
+    t.residual = draw_array(p, t.output_size, only, p->has_residual ? p->residual_strides : unused);
     const ptrdiff_t channels = p->groups * p->out_per_group;
     t.bias = array_create(p->dtype, 1, &channels, ROWS, 1);
     array_fill(&t.bias);
     t.with_bias = p->op != GC_GRAD_WEIGHT && random_from(0, 1);
-    t.output_layout = plain ? ROWS : (layout)random_from(ROWS, BACKWARDS);
+    t.output_layout = only == LAYOUTS ? (layout)random_from(ROWS, BACKWARDS) : only;
     array strides = array_create(p->dtype, 2 + p->ndim, t.output_size, t.output_layout, 1);
     memcpy(p->output_strides, strides.strides, sizeof strides.strides);
     array_destroy(&strides);

@@ -14,8 +14,8 @@ typedef struct trial {
     truth expected;
 } trial;
 
-/* Draws layouts (plain: rows alone) and numbers, and fills the problem's strides. */
-trial trial_create(const gc_problem *problem, int plain);
+/* Draws layouts (of all arrays `only` that one, or LAYOUTS: any) and numbers, and fills the problem's strides. */
+trial trial_create(const gc_problem *problem, layout only);
 void trial_destroy(trial *t);
 
 /* An output of the trial's layout, all NaN; at_end as in array_create. */

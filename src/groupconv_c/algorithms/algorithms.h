@@ -7,6 +7,7 @@
 extern const gc_algorithm gc_channel_lanes;
 extern const gc_algorithm gc_depthwise_converted;
 extern const gc_algorithm gc_converted;
+extern const gc_algorithm gc_lanes_converted;
 extern const gc_algorithm gc_depthwise_fourier;
 extern const gc_algorithm gc_depthwise_in_place;
 extern const gc_algorithm gc_depthwise_line;

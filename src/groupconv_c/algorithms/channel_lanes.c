@@ -43,7 +43,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
 }
 
 static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
-    return chosen(plan)->unit_cost ? chosen(plan)->unit_cost(plan, unit) : 1;
+    return chosen(plan)->unit_cost(plan, unit);
 }
 
 static void describe(const gc_plan *plan, char *text, size_t size) {

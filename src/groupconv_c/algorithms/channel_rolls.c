@@ -208,23 +208,31 @@ static void run_tile(const gc_run *run, const tile *t) {
     }
 }
 
-static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
-    const gc_plan *plan = run->plan;
+static tile tile_of(const gc_plan *plan, ptrdiff_t unit) {
     const rolls *s = plan->state;
+    const ptrdiff_t block = unit / s->tiles, v = block % s->vector_blocks;
+    const ptrdiff_t class = block / s->vector_blocks % s->rows;
+    const ptrdiff_t row = unit % s->tiles * s->kernels.rows;
+    return (tile){
+        .n = block / s->vector_blocks / s->rows,
+        .first_row = class + row * s->rows,
+        .rows = gc_min(rows_of(plan, class) - row, s->kernels.rows),
+        .first_vector = gc_cut(s->vectors.n, s->vector_blocks, v),
+        .last_vector = gc_cut(s->vectors.n, s->vector_blocks, v + 1),
+    };
+}
+
+static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
     (void)scratch;
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t block = unit / s->tiles, v = block % s->vector_blocks;
-        const ptrdiff_t class = block / s->vector_blocks % s->rows;
-        const ptrdiff_t row = unit % s->tiles * s->kernels.rows;
-        tile t = {
-            .n = block / s->vector_blocks / s->rows,
-            .first_row = class + row * s->rows,
-            .rows = gc_min(rows_of(plan, class) - row, s->kernels.rows),
-            .first_vector = gc_cut(s->vectors.n, s->vector_blocks, v),
-            .last_vector = gc_cut(s->vectors.n, s->vector_blocks, v + 1),
-        };
+        const tile t = tile_of(run->plan, unit);
         if (t.rows > 0) run_tile(run, &t);
     }
+}
+
+static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
+    const tile t = tile_of(plan, unit);
+    return (double)(gc_max(t.rows, 0) * (t.last_vector - t.first_vector));
 }
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
@@ -242,5 +250,6 @@ const gc_algorithm gc_channel_rolls = {
     .destroy = destroy,
     .prepare = prepare,
     .work = work,
+    .unit_cost = unit_cost,
     .describe = describe,
 };

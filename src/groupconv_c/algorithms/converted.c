@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "algorithms.h"
+#include "converted.h"
 #include "weights.h"
 
 enum {
@@ -24,22 +25,13 @@ typedef struct converted {
     ptrdiff_t in_bytes, out_bytes; /* float32 planes of a unit */
 } converted;
 
-/* Elements of one channel. */
-static ptrdiff_t elements(const ptrdiff_t size[3]) { return size[0] * size[1] * size[2]; }
-
-/* float32 planes of a group. */
-static ptrdiff_t group_bytes(const gc_problem *p) {
-    return (p->in_per_group * elements(p->in_size) + p->out_per_group * elements(p->out_size)) *
-           (ptrdiff_t)sizeof(float);
-}
-
 static double macs_of_image(const gc_problem *p) {
     return gc_problem_macs(p) / (double)gc_max(p->batch, 1);
 }
 
 /* Groups of a unit: small maps take many, unless there are cores to be kept busy. */
 static ptrdiff_t groups_of_unit(const gc_problem *p) {
-    const ptrdiff_t near = near_bytes / gc_max(group_bytes(p), 1);
+    const ptrdiff_t near = near_bytes / gc_max(gc_converted_bytes(p), 1);
     const ptrdiff_t most =
         macs_of_image(p) < GC_MANY_MACS ? p->groups : p->groups / GC_WANTED_UNITS;
     return gc_max(gc_min(near, most), 1);
@@ -56,16 +48,11 @@ static void set_strides(ptrdiff_t strides[5], const ptrdiff_t size[3]) {
 /* The plan of a unit's groups; its weights are as gc_weights prepares those of all groups. */
 static gc_plan inner_plan(const gc_plan *plan) {
     gc_plan inner = {
-        .problem = plan->problem,
+        .problem = gc_converted_problem(&plan->problem, groups_of_unit(&plan->problem)),
         .kernels = plan->kernels,
         .storage_size = (ptrdiff_t)sizeof(float),
     };
     gc_problem *p = &inner.problem;
-    p->dtype = GC_F32;
-    p->batch = 1;
-    p->groups = groups_of_unit(&plan->problem);
-    p->has_residual = 0;
-    p->activation = GC_IDENTITY;
     set_strides(p->input_strides, p->in_size);
     set_strides(p->output_strides, p->out_size);
     set_strides(p->weight_strides, p->kernel);
@@ -126,7 +113,7 @@ static const char *refuse(const gc_plan *plan) {
     if (!rows_in_memory(p->input_strides, p->in_size)) return "it needs contiguous rows";
     if (p->groups < least_groups && macs_of_image(p) > GC_MANY_MACS)
         return "it needs several groups to share out";
-    if (group_bytes(p) > most_bytes) return "it needs groups that fit a near cache";
+    if (gc_converted_bytes(p) > most_bytes) return "it needs groups that fit a near cache";
     const gc_plan inner = inner_plan(plan);
     return any_suits(&inner) ? NULL : "there is no algorithm for its groups in float32";
 }
@@ -142,8 +129,8 @@ static void destroy(gc_plan *plan) {
 static double predict(const gc_plan *plan, const converted *s) {
     const gc_problem *p = &plan->problem;
     const double lanes = plan->kernels->lanes;
-    const double read = (double)(p->in_per_group * elements(p->in_size)) / lanes;
-    const double stored = (double)(p->out_per_group * elements(p->out_size)) / lanes;
+    const double read = (double)(p->in_per_group * gc_converted_elements(p->in_size)) / lanes;
+    const double stored = (double)(p->out_per_group * gc_converted_elements(p->out_size)) / lanes;
     const double converting = 2.5 * read + 4 * stored, calls = 100 / (double)s->groups;
     return (double)(p->batch * p->groups) *
            (s->inner.seconds / (double)s->groups + (converting + calls) * GC_CYCLE);
@@ -159,9 +146,10 @@ static gc_status create(gc_plan *plan) {
     if (status != GC_OK) return status;
     s->groups = s->inner.problem.groups;
     s->parts = gc_ceil_div(p->groups, s->groups);
-    const size_t in = (size_t)(s->groups * p->in_per_group * elements(p->in_size)) * sizeof(float);
+    const size_t in =
+        (size_t)(s->groups * p->in_per_group * gc_converted_elements(p->in_size)) * sizeof(float);
     const size_t out =
-        (size_t)(s->groups * p->out_per_group * elements(p->out_size)) * sizeof(float);
+        (size_t)(s->groups * p->out_per_group * gc_converted_elements(p->out_size)) * sizeof(float);
     s->in_bytes = (ptrdiff_t)gc_round_up(in, 64);
     s->out_bytes = (ptrdiff_t)gc_round_up(out, 64);
     plan->scratch_size = (size_t)(s->in_bytes + s->out_bytes) + s->inner.scratch_size;
@@ -178,7 +166,8 @@ typedef struct stretch {
 } stretch;
 
 static stretch stretch_of(const ptrdiff_t strides[5], const ptrdiff_t size[3], ptrdiff_t channels) {
-    const ptrdiff_t item = (ptrdiff_t)sizeof(uint16_t), row = item * size[2], n = elements(size);
+    const ptrdiff_t item = (ptrdiff_t)sizeof(uint16_t), row = item * size[2],
+                    n = gc_converted_elements(size);
     if (strides[4] != item || (size[1] > 1 && strides[3] != row) ||
         (size[0] > 1 && strides[2] != row * size[1]))
         return (stretch){channels, size[0], size[1], size[2], strides[4]};

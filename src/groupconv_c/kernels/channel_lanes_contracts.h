@@ -49,14 +49,14 @@ typedef void gc_lane_run_fn(const gc_lane_run *);
 
 enum { GC_ROLL_ROWS = 4, GC_ROLL_KERNEL = 7, GC_ROLL_KERNELS = 3 };
 
-/* lane_roll[(K-3)/2][S-1][spread]: rows of n outputs, one vector of output channels; kernels of K x K, stride
- * S, weights as lane_run has them.
+/* lane_roll[(K-3)/2][S-1][spread]: rows of n outputs, one vector of output channels; kernels of K x K, stride S,
+ * weights as lane_run has them. `step` is 1; lane_roll_dilated is for K = 3, S = 1, no spread, and step 2.
  *   out[j*out_row + i*out_step + k] = activation(init[k] + residual[j*residual_row + i*residual_step + k]
  *       + sum over columns t, channels c, rows r of weight[((r*channels + c)*K + t)*lanes + k]
- *       * in[(j*S + r)*row + (i*S + t)*column + index[c*lanes + k]])
- * for j < rows (`many`: up to as many as it says, whole vectors; `one`: one row, any vectors). Input rows whose
- * bit of `present` is not set, and columns that are not first .. last - 1, are zeros and not read.
- * `exist` channels are read, `stored` ones written. What lies `ahead` reals from a window's last rows is asked for. */
+ *       * in[(j*S + r)*row + (i*S + t*step)*column + index[c*lanes + k]])
+ * for j < rows. Input rows whose bit of `present` is not set, and columns that are not first .. last - 1, are
+ * zeros and not read. `exist` channels are read, `stored` ones written. What lies `ahead` reals from the last
+ * rows of a window, and `residual_ahead` from a residual, is asked for. */
 typedef struct gc_lane_roll {
     const void *in;
     ptrdiff_t row, column, first, last;
@@ -73,8 +73,8 @@ typedef struct gc_lane_roll {
 typedef void gc_lane_roll_fn(const gc_lane_roll *);
 
 typedef struct gc_lane_roll_kernels {
-    int rows; /* of outputs of the first two */
-    gc_lane_roll_fn *whole, *part, *one;
+    int rows;                            /* the most of the first two */
+    gc_lane_roll_fn *whole, *part, *one; /* whole vectors, any; any of one row */
 } gc_lane_roll_kernels;
 
 enum {
@@ -98,7 +98,7 @@ typedef struct gc_lane_tile {
         int first, count;
     } run[2];
     const void *place[GC_MAX_LANE_PLACES];
-    const void *soon; /* of lane_tile: the residual of the next one, which is asked for; NULL: none */
+    const void *soon; /* of lane_tile: the next one's residual, which is asked for; NULL: none */
     ptrdiff_t channel, step, out_step, residual_step;
     const ptrdiff_t *taps;
     ptrdiff_t ntaps, channels;
