@@ -17,7 +17,7 @@ GC_INLINE void OP(roll_load)(const gc_lane_roll *a, const real *p, V *x, uint32_
         x[i] = OP(set1)(0);
         if (present >> i & 1) {
             x[i] = WHOLE ? OP(load)(p) : OP(load_mask)(p, m);
-            if (i >= ROWS - NEW) __builtin_prefetch(p + ahead, 0, 2);
+            if (i >= ROWS - NEW) __builtin_prefetch(p + ahead);
         }
         GC_STEP(p, row);
     }
@@ -64,7 +64,7 @@ GC_INLINE void OP(roll_store)(const gc_lane_roll *a, const V *results, ptrdiff_t
         if (residual) {
             const M m = OP(mask)(gc_window_bits(0, a->stored, LANES));
             y += WHOLE ? OP(load)(residual) : OP(load_mask)(residual, m);
-            __builtin_prefetch(residual + a->residual_ahead, 0, 2);
+            __builtin_prefetch(residual + a->residual_ahead);
             residual += residual_row;
         }
         y = OP(min)(high, OP(max)(low, y));
