@@ -110,7 +110,8 @@ static gc_status create(gc_plan *plan) {
     s->tiles = gc_ceil_div(gc_ceil_div(p->out_size[1], s->rows), s->kernels.rows);
     const ptrdiff_t window = (2 * s->kernels.rows - 1) * p->stride[1] + p->kernel[1];
     const ptrdiff_t bytes = window * p->in_size[2] * lanes * size;
-    s->vector_blocks = gc_ceil_div(s->vectors.n, gc_max(block_bytes / gc_max(bytes, 1), 1));
+    const ptrdiff_t cached = gc_ceil_div(s->vectors.n, gc_max(block_bytes / gc_max(bytes, 1), 1));
+    s->vector_blocks = gc_even_pieces(plan, s->rows * s->tiles, s->vectors.n, cached);
     plan->units = p->batch * s->rows * s->vector_blocks * s->tiles;
     if (p->out_size[2] == 0) plan->units = 0;
     gc_lane_vectors_plan(&s->vectors, plan);
