@@ -52,6 +52,9 @@ def test_summary() -> None:
     assert "peer/gc   1.00, torch/gc   2.83, floor   0.50" in lines[0]
     assert lines[0].endswith("worst peer/gc   0.50, ahead on 1/2")
     assert lines[1] == "failed: test/conv3d ncnn: no"
+    both = {"torch_channels_last": 0.004, "groupconv_channels_last": 0.001}
+    lines = report.summary([result_of(TINY["conv2d"], **both, groupconv=0.002)])
+    assert lines[1] == "channels_last geometric mean: torch/gc   4.00; worst   4.00, 1 layers"
 
 
 def test_chart_has_a_bar_for_every_layer(tmp_path: Any) -> None:

@@ -116,6 +116,7 @@ def summary(results: Sequence[Result]) -> list[str]:
     lines = [_summarise(name, part) for name, part in by_family.items()]
     if len(by_family) > 1:
         lines.append(_summarise("all", results))
+    lines += _summarise_channels_last(results)
     for result in results:
         for name, why in result.failures.items():
             lines.append(f"failed: {result.layer.label} {name}: {why}")
@@ -138,6 +139,19 @@ def _summarise(name: str, results: Sequence[Result]) -> str:
         f"floor {mean(ratios(lambda result: result.floor_fraction))}; "
         f"worst peer/gc {worst}, ahead on {ahead}"
     )
+
+
+def _summarise_channels_last(results: Sequence[Result]) -> list[str]:
+    """Both in that memory order, over the layers that have it."""
+    ours, theirs = "groupconv_channels_last", "torch_channels_last"
+    ratios = [ratio for r in results if (ratio := r.speedup_over(theirs, ours))]
+    if not ratios:
+        return []
+    mean = statistics.geometric_mean(ratios)
+    return [
+        f"channels_last geometric mean: torch/gc {mean:6.2f}; worst {min(ratios):6.2f}, "
+        f"{len(ratios)} layers"
+    ]
 
 
 def as_json(results: Sequence[Result], peers: Sequence[Peer], floor: Floor) -> dict[str, Any]:

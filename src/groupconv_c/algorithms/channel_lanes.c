@@ -1,6 +1,6 @@
 /* Convolution with output channels in the lanes: for channels_last arrays, and for maps too small to fill
- * vectors with positions. Groups of few channels share vectors (channel_runs.c); wider ones have theirs
- * (channel_tiles.c). */
+ * vectors with positions. Groups of few channels share vectors (channel_rolls.c, channel_runs.c); wider ones
+ * have theirs (channel_tiles.c). */
 #include "channel_lanes.h"
 
 #include "algorithms.h"

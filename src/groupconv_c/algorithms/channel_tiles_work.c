@@ -264,6 +264,7 @@ static void sum_runs(const block *o, gc_lane_tile *a, ptrdiff_t vb, ptrdiff_t fi
             else if (o->turned && b->run->plan->problem.has_residual)
                 a->run[r].residual = b->residual + waits;
         }
+        a->soon = NULL;
         if (i + 2 < b->last && s->plain) {
             const stretch next = stretch_of(s, i + 2);
             a->soon = residual_of(o, &next);

@@ -62,17 +62,16 @@ static ptrdiff_t vectors_of_unit(const gc_plan *plan, ptrdiff_t vectors) {
 
 static const char *refuse(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t lanes = plan->kernels->lanes;
     if (p->dtype != GC_F16 && p->dtype != GC_BF16) return "it is for float16 and bfloat16";
     if (p->op != GC_CONV) return "it computes forward convolutions only";
-    if (p->groups == 1 || 2 * gc_max(p->in_per_group, p->out_per_group) > lanes)
-        return "groups are too wide to share a vector";
     if (p->input_strides[1] != plan->storage_size)
         return "channels in lanes need channels_last arrays";
-    if (gc_ceil_div(least_channels, lanes) * vector_bytes(plan) > most_bytes)
-        return "it needs channels that fit a near cache";
     const gc_plan inner = inner_plan(plan, p->groups);
-    return gc_lane_vectors_refuse(&inner);
+    const char *reason = gc_lane_vectors_refuse(&inner);
+    if (reason) return reason;
+    const ptrdiff_t least = gc_ceil_div(least_channels, plan->kernels->lanes);
+    return least * vector_bytes(plan) > most_bytes ? "it needs channels that fit a near cache"
+                                                   : NULL;
 }
 
 static void destroy(gc_plan *plan) {
@@ -186,11 +185,6 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
     }
 }
 
-static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
-    const converted *s = plan->state;
-    return (double)gc_min(s->together, s->vectors.n - unit % s->parts * s->together);
-}
-
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const converted *s = plan->state;
     const int n = snprintf(text, size, "%td vectors of channels at a time; ", s->together);
@@ -204,6 +198,5 @@ const gc_algorithm gc_lanes_converted = {
     .destroy = destroy,
     .prepare = prepare,
     .work = work,
-    .unit_cost = unit_cost,
     .describe = describe,
 };
