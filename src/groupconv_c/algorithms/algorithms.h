@@ -22,6 +22,7 @@ extern const gc_algorithm gc_grad_weight_rows;
 extern const gc_algorithm gc_grad_weight_winograd;
 extern const gc_algorithm gc_pointwise;
 extern const gc_algorithm gc_reference;
+extern const gc_algorithm gc_winograd_1x4;
 extern const gc_algorithm gc_winograd_2x2;
 extern const gc_algorithm gc_winograd_2x2_5x5;
 extern const gc_algorithm gc_winograd_4x4;
@@ -35,7 +36,8 @@ enum {
     GC_KEY_LANE_TILES,
     GC_KEY_PASSES,
     GC_KEY_FOURIER,
-    GC_KEY_FOURIER_ROWS
+    GC_KEY_FOURIER_ROWS,
+    GC_KEY_WINOGRAD_ROW
 };
 
 /* Seconds of a cycle in predictions; only ratios decide. */

@@ -13,6 +13,7 @@
 
 #include "algorithms.h"
 #include "channel_tiles.h"
+#include "channel_weights.h"
 #include "weights.h"
 
 enum {
@@ -31,7 +32,7 @@ static const char *refuse(const gc_plan *plan) {
 static void destroy(gc_plan *plan) {
     gc_channel_tiles_state *s = plan->state;
     if (s == NULL) return;
-    free(s->pieces);
+    gc_channel_box_destroy(&s->box);
     free(s->taps);
     free(s);
     plan->state = NULL;
@@ -73,37 +74,19 @@ static void lay_out(const gc_plan *plan, gc_channel_tiles_state *s) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     s->in_column = p->stride[2] * p->input_strides[4];
     s->in_row = p->stride[1] * p->input_strides[3];
-    s->planes = has_planes(plan);
-    s->in_place = reads_in_place(plan, s->planes);
-    s->channel = s->planes ? p->input_strides[1] / size : 1;
-    for (int i = 0; i < 3; i++) {
-        s->out[i] = p->out_size[i];
-        s->axes[i] = (gc_axis){.in_size = p->in_size[i], .mode = p->padding_mode};
-    }
+    s->box.planes = has_planes(plan);
+    s->in_place = reads_in_place(plan, s->box.planes);
+    s->box.channel = s->box.planes ? p->input_strides[1] / size : 1;
+    gc_channel_box_start(&s->box, p);
+    for (int i = 0; i < 3; i++) s->out[i] = p->out_size[i];
     flatten(p, s);
-    s->pitch = s->planes ? 1 : p->in_per_group;
-    if (!s->planes && s->pitch * p->stride[2] * size % 4096 == 0) s->pitch += plan->kernels->lanes;
-    s->columns = gc_max(gc_channel_tiles_reach(p, 2, p->out_size[2]), 1);
-    s->row = s->columns * s->pitch;
+    s->box.pitch = s->box.planes ? 1 : p->in_per_group;
+    if (!s->box.planes && s->box.pitch * p->stride[2] * size % 4096 == 0)
+        s->box.pitch += plan->kernels->lanes;
+    s->box.row = s->box.columns * s->box.pitch;
     if (s->in_place) return;
-    s->in_column = p->stride[2] * s->pitch * size;
-    s->in_row = p->stride[1] * s->row * size;
-}
-
-/* Cuts a padded row into pieces that are copied, or zero. */
-static gc_status create_pieces(const gc_problem *p, gc_channel_tiles_state *s) {
-    const ptrdiff_t inside = p->in_size[2], before = gc_min(p->pad_before[2], s->columns),
-                    after = gc_max(s->columns - p->pad_before[2] - inside, 0);
-    s->pieces = malloc((size_t)(before + 1 + after) * sizeof *s->pieces);
-    if (s->pieces == NULL) return GC_ERROR_MEMORY;
-    for (ptrdiff_t u = 0, next = -2; u < s->columns;) {
-        const ptrdiff_t source = gc_axis_source(&s->axes[2], u - p->pad_before[2]);
-        if (source != next) s->pieces[s->npieces++].source = source;
-        u += u == p->pad_before[2] && inside ? gc_min(inside, s->columns - u) : 1;
-        s->pieces[s->npieces - 1].end = u;
-        next = source < 0 ? source : -2; /* padding of other modes is copied a column at a time */
-    }
-    return GC_OK;
+    s->in_column = p->stride[2] * s->box.pitch * size;
+    s->in_row = p->stride[1] * s->box.row * size;
 }
 
 /* Boxes of whole rows, or of runs: cached, and enough of them to share out. */
@@ -112,18 +95,20 @@ static void choose_boxes(const gc_plan *plan, gc_channel_tiles_state *s) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     s->by_runs = s->in_place || s->out[1] == 1; /* a row is packed whole, once for its boxes */
     const ptrdiff_t cuts = gc_channel_tiles_cuts(s);
-    const ptrdiff_t bytes = s->in_place ? cuts * s->g * p->in_per_group * size
-                                        : p->kernel[0] * gc_channel_tiles_reach(p, 1, s->out[1]) *
-                                              s->row * (s->planes ? p->in_per_group : 1) * size;
+    const ptrdiff_t bytes = s->in_place
+                                ? cuts * s->g * p->in_per_group * size
+                                : p->kernel[0] * gc_channel_box_reach(p, 1, s->out[1]) *
+                                      s->box.row * (s->box.planes ? p->in_per_group : 1) * size;
     const ptrdiff_t others = gc_max(p->groups * p->out_size[0] * s->blocks, 1);
     const ptrdiff_t cached = s->by_runs && !s->in_place ? 1 : gc_ceil_div(bytes, box_bytes);
     const ptrdiff_t least = gc_max(cached, gc_ceil_div(wanted_units, others));
     s->boxes = gc_even_pieces(plan, others, cuts, gc_min(least, cuts));
     s->rows = s->by_runs ? 1 : gc_ceil_div(cuts, s->boxes);
-    s->slice = gc_channel_tiles_reach(p, 1, s->rows) * s->row;
-    if (!s->planes || s->in_place) return;
-    s->channel = p->kernel[0] * s->slice + plan->kernels->lanes; /* what spills from a row */
-    if (s->channel * size % 4096 == 0) s->channel += plan->kernels->lanes;
+    s->box.slice = gc_channel_box_reach(p, 1, s->rows) * s->box.row;
+    if (!s->box.planes || s->in_place) return;
+    s->box.channel =
+        p->kernel[0] * s->box.slice + plan->kernels->lanes; /* what spills from a row */
+    if (s->box.channel * size % 4096 == 0) s->box.channel += plan->kernels->lanes;
 }
 
 /* Channels that go through all kernel positions before the next ones do, so that inputs which neighbouring
@@ -141,7 +126,8 @@ static ptrdiff_t piece_of(const gc_plan *plan, ptrdiff_t vb) {
 
 static gc_status create_taps(const gc_problem *p, gc_channel_tiles_state *s) {
     const ptrdiff_t icg = p->in_per_group;
-    const int merged = !s->planes && s->pitch == icg && s->piece == icg && p->dilation[2] == 1;
+    const int merged =
+        !s->box.planes && s->box.pitch == icg && s->piece == icg && p->dilation[2] == 1;
     const ptrdiff_t wide = merged ? 1 : p->kernel[2];
     const ptrdiff_t taps = icg / gc_max(s->piece, 1) * p->kernel[0] * p->kernel[1] * wide;
     s->taps = malloc((size_t)gc_max(taps, 1) * sizeof *s->taps);
@@ -151,8 +137,8 @@ static gc_status create_taps(const gc_problem *p, gc_channel_tiles_state *s) {
         for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
             for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
                 for (ptrdiff_t w = 0; w < wide; w++)
-                    s->taps[s->ntaps++] = d * s->slice + h * p->dilation[1] * s->row +
-                                          w * p->dilation[2] * s->pitch + c * s->channel;
+                    s->taps[s->ntaps++] = d * s->box.slice + h * p->dilation[1] * s->box.row +
+                                          w * p->dilation[2] * s->box.pitch + c * s->box.channel;
     return GC_OK;
 }
 
@@ -170,7 +156,7 @@ static double place_cycles(ptrdiff_t positions, ptrdiff_t vb) {
 
 /* Of going from one kernel position to the next, where their channels do not follow each other. */
 static double tap_cycles(const gc_problem *p, const gc_channel_tiles_state *s) {
-    return (double)(p->kernel[0] * p->kernel[1] * (s->planes ? p->kernel[2] : 1)) * 6;
+    return (double)(p->kernel[0] * p->kernel[1] * (s->box.planes ? p->kernel[2] : 1)) * 6;
 }
 
 /* Of all sums of a block of vb vectors of a group: `terms` products to a result, and what else a tile takes. */
@@ -223,11 +209,12 @@ static double pack_cycles(const gc_plan *plan, const gc_channel_tiles_state *s) 
     if (s->in_place) return 0;
     const double lanes = plan->kernels->lanes, channels = (double)p->in_per_group;
     const double rows = (double)(s->out[0] * s->boxes * p->kernel[0] *
-                                 gc_channel_tiles_reach(p, 1, s->rows)),
-                 positions = rows * (double)s->columns;
-    if (s->planes)
-        return rows * (30 + (double)gc_ceil_div(s->columns, plan->kernels->lanes) * channels * 3);
-    if (gc_channel_tiles_turns(plan, p->input_strides, p->in_per_group))
+                                 gc_channel_box_reach(p, 1, s->rows)),
+                 positions = rows * (double)s->box.columns;
+    if (s->box.planes)
+        return rows *
+               (30 + (double)gc_ceil_div(s->box.columns, plan->kernels->lanes) * channels * 3);
+    if (gc_channel_box_turns(plan, p->input_strides, p->in_per_group))
         return rows *
                (30 + (double)gc_ceil_div(p->in_size[2], plan->kernels->lanes) * channels * 8);
     const int along = plan->storage_size == (ptrdiff_t)plan->kernels->real_size &&
@@ -241,7 +228,7 @@ static double finish_cycles(const gc_plan *plan, const gc_channel_tiles_state *s
     if (s->plain) return 0;
     const ptrdiff_t positions = s->out[0] * s->out[1] * s->out[2];
     const double channels = (double)p->out_per_group;
-    if (gc_channel_tiles_turns(plan, p->output_strides, p->out_per_group))
+    if (gc_channel_box_turns(plan, p->output_strides, p->out_per_group))
         return (double)gc_ceil_div(positions, plan->kernels->lanes) * channels * 7;
     return (double)positions * (24 * (double)s->blocks + channels * 1.3);
 }
@@ -260,13 +247,9 @@ static double predict(const gc_plan *plan, const gc_channel_tiles_state *s) {
     if (s->boxes > 1) sums *= 1.15; /* they come again for each */
     const double registers = plan->kernels->registers < 32 ? 1.05 : 1.15;
     /* runs of planes lose nothing unless loads bind them */
-    const double spill = s->places || (s->planes && s->vb > 1) ? 1 : registers;
+    const double spill = s->places || (s->box.planes && s->vb > 1) ? 1 : registers;
     return (double)(p->batch * p->groups) *
            (sums * spill + pack_cycles(plan, s) + finish_cycles(plan, s) + 200) * GC_CYCLE;
-}
-
-static int rows_joined(const gc_channel_tiles_state *s, const ptrdiff_t *strides) {
-    return strides[3] == s->out[2] * strides[4];
 }
 
 static gc_status create(gc_plan *plan) {
@@ -279,16 +262,15 @@ static gc_status create(gc_plan *plan) {
     s->epilogue = gc_lane_epilogue_of(p);
     s->plain = gc_lanes_in_memory(plan, p->output_strides, channels) &&
                (!p->has_residual || gc_lanes_in_memory(plan, p->residual_strides, channels));
-    s->vectors = gc_ceil_div(p->out_per_group, kernels->lanes);
+    s->vectors = gc_channel_vectors(plan);
     lay_out(plan, s);
     choose_tile(kernels, s, (double)gc_channel_tiles_weights(p), tap_cycles(p, s));
     s->piece = piece_of(plan, s->vb);
     s->held = choose_held(kernels, s);
-    s->joined = rows_joined(s, p->output_strides) &&
-                (!p->has_residual || rows_joined(s, p->residual_strides));
+    s->joined = gc_channel_results_joined(p, s->out[2]);
     choose_boxes(plan, s);
     gc_status status = create_taps(p, s);
-    if (status == GC_OK && !s->in_place) status = create_pieces(p, s);
+    if (status == GC_OK && !s->in_place) status = gc_channel_box_create(&s->box, p);
     if (status != GC_OK) return status;
     plan->units = p->batch * p->groups * s->out[0] * s->boxes * s->blocks;
     if (s->out[0] * s->out[1] * s->out[2] == 0) plan->units = 0;
@@ -299,68 +281,8 @@ static gc_status create(gc_plan *plan) {
     plan->prepare_units = p->groups * s->vectors;
     plan->prepared_key = (size_t)(GC_KEY_LANE_TILES + 256 * s->vb);
     plan->seconds = predict(plan, s);
-    plan->prepare_seconds = gc_prepare_seconds(plan, 3.2);
+    plan->prepare_seconds = gc_prepare_seconds(plan, 1.5);
     return GC_OK;
-}
-
-/* A vector of output channels, whose weights are prepared `step` bytes apart. */
-typedef struct lanes_of {
-    const char *row; /* the first lane's weights */
-    char *to;
-    ptrdiff_t channels, step; /* lanes that exist */
-} lanes_of;
-
-/* Weights of a lane before those of input channel c; of these, the next kernel position's are s->piece further. */
-static ptrdiff_t place_of(const gc_channel_tiles_state *s, ptrdiff_t positions, ptrdiff_t c) {
-    return c / s->piece * positions * s->piece + c % s->piece;
-}
-
-/* Weights of an output channel that follow each other as reals: squares of vectors are turned. */
-static void prepare_turned(const gc_plan *plan, const lanes_of *v) {
-    enum { columns = 64 };
-    const gc_channel_tiles_state *s = plan->state;
-    const gc_problem *p = &plan->problem;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, all = gc_channel_tiles_weights(p);
-    const ptrdiff_t bytes = plan->kernels->lanes * size, positions = all / p->in_per_group;
-    _Alignas(64) char turned[columns * 64];
-    ptrdiff_t c = 0, k = 0;
-    char *to = v->to;
-    for (ptrdiff_t i = 0; i < all; i += columns) {
-        const gc_turn t = {
-            .from = v->row + i * size,
-            .from_step = p->weight_strides[0] / size,
-            .rows = v->channels,
-            .n = gc_min(columns, all - i),
-            .to = turned,
-            .to_step = plan->kernels->lanes,
-        };
-        plan->kernels->turn(&t);
-        for (ptrdiff_t j = 0; j < t.n; j++) {
-            memcpy(to, turned + j * bytes, (size_t)bytes);
-            to += s->piece * v->step;
-            if (++k < positions) continue;
-            k = 0;
-            to = v->to + place_of(s, positions, ++c) * v->step;
-        }
-    }
-}
-
-static void prepare_any(const gc_plan *plan, const lanes_of *v) {
-    const gc_channel_tiles_state *s = plan->state;
-    const gc_problem *p = &plan->problem;
-    const ptrdiff_t lanes = plan->kernels->lanes, *b = p->weight_strides;
-    const ptrdiff_t bytes = lanes * (ptrdiff_t)plan->kernels->real_size;
-    const ptrdiff_t positions = gc_channel_tiles_weights(p) / p->in_per_group;
-    for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
-        char *to = v->to + place_of(s, positions, c) * v->step;
-        for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
-            for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
-                for (ptrdiff_t w = 0; w < p->kernel[2]; w++, to += s->piece * v->step) {
-                    if (v->channels < lanes) memset(to, 0, (size_t)bytes);
-                    plan->kernels->load(to, v->row + c * b[1] + d * b[2] + h * b[3] + w * b[4],
-                                        b[0], v->channels, p->dtype);
-                }
-    }
 }
 
 /* W[group][block][piece][kernel position][channel of the piece][vector of the block][lane], lanes without a
@@ -371,24 +293,17 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
     const gc_channel_tiles_state *s = plan->state;
     const ptrdiff_t lanes = plan->kernels->lanes;
     const ptrdiff_t bytes = lanes * (ptrdiff_t)plan->kernels->real_size;
-    gc_weights weights = {0};
-    gc_weights_create(&weights, plan);
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const ptrdiff_t g = unit / s->vectors, i = unit % s->vectors;
         ptrdiff_t block = 0;
         while (gc_cut(s->vectors, s->blocks, block + 1) <= i) block++;
         const ptrdiff_t begin = gc_cut(s->vectors, s->blocks, block);
-        const lanes_of v = {
-            .row = (const char *)weight + (g * p->out_per_group + i * lanes) * p->weight_strides[0],
-            .to = (char *)prepared +
-                  (g * s->vectors + begin) * gc_channel_tiles_weights(p) * bytes +
-                  (i - begin) * bytes,
-            .channels = gc_min(lanes, p->out_per_group - i * lanes),
-            .step = gc_channel_tiles_vectors(s, block) * bytes,
-        };
-        (weights.in_place ? prepare_turned : prepare_any)(plan, &v);
+        char *to = (char *)prepared +
+                   (g * s->vectors + begin) * gc_channel_tiles_weights(p) * bytes +
+                   (i - begin) * bytes;
+        gc_channel_weights_copy(plan, weight, unit, s->piece, to,
+                                gc_channel_tiles_vectors(s, block) * bytes);
     }
-    gc_weights_destroy(&weights);
 }
 
 static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {

@@ -25,6 +25,7 @@
 #include "fourier_tmpl.h"
 #include "channel_lanes_tmpl.h"
 #include "lane_roll_tmpl.h"
+#include "winograd_row_tmpl.h"
 
 static const gc_kernels OP(table) = {
     .isa = GC_STRING(GC_ISA_NAME),
@@ -89,6 +90,12 @@ static const gc_kernels OP(table) = {
                   LANE_TILE_ENTRIES(7), LANE_TILE_ENTRIES(8)},
     .lane_place_count = {LANE_PLACES(1), LANE_PLACES(2), LANE_PLACES(3)},
     .lane_places = {OP(lane_places_1), OP(lane_places_2), OP(lane_places_3)},
+    .lane_products = {{LANE_PRODUCTS_OF_1(LANE_PRODUCTS_ENTRY)},
+                      {LANE_PRODUCTS_OF_2(LANE_PRODUCTS_ENTRY)},
+                      {LANE_PRODUCTS_OF_3(LANE_PRODUCTS_ENTRY)}},
+    .winograd_row_weights = OP(winograd_row_weights),
+    .winograd_row_input = OP(winograd_row_input),
+    .winograd_row_output = OP(winograd_row_output),
 };
 
 const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) = &OP(table);
@@ -126,6 +133,12 @@ const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) =
 #undef LANE_TILE_ENTRIES
 #undef LANE_PLACES
 #undef LANE_PLACES_KERNEL
+#undef LANE_PRODUCTS
+#undef LANE_PRODUCTS_FIT
+#undef LANE_PRODUCTS_ENTRY
+#undef LANE_PRODUCTS_OF_1
+#undef LANE_PRODUCTS_OF_2
+#undef LANE_PRODUCTS_OF_3
 #undef OP
 #undef V
 #undef M

@@ -13,6 +13,7 @@
 #include "gradient_contracts.h"
 #include "tap_sum_contracts.h"
 #include "transform_contracts.h"
+#include "winograd_row_contracts.h"
 
 typedef struct gc_kernels {
     const char *isa;
@@ -61,6 +62,10 @@ typedef struct gc_kernels {
     int max_lane_positions[GC_MAX_LANE_RUN_VB], lane_place_count[GC_MAX_LANE_VB];
     gc_lane_tile_fn *lane_tile[GC_MAX_LANE_POSITIONS][GC_MAX_LANE_RUN_VB][2];
     gc_lane_tile_fn *lane_places[GC_MAX_LANE_VB];
+    gc_lane_products_tile lane_products[GC_MAX_LANE_VB][GC_LANE_PRODUCT_TILES];
+    void (*winograd_row_weights)(const gc_winograd_row_weights *);
+    void (*winograd_row_input)(const gc_winograd_row_input *);
+    int (*winograd_row_output)(const gc_winograd_row_output *);
 } gc_kernels;
 
 #endif

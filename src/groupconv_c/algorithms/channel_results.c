@@ -1,0 +1,110 @@
+#include "channel_results.h"
+
+#include "channel_box.h"
+
+/* Output positions that follow each other, from `first` of a row on. */
+typedef struct stretch {
+    ptrdiff_t row, first, count;
+} stretch;
+
+static int rows_joined(const ptrdiff_t *strides, ptrdiff_t wide) {
+    return strides[3] == wide * strides[4];
+}
+
+int gc_channel_results_joined(const gc_problem *p, ptrdiff_t wide) {
+    return rows_joined(p->output_strides, wide) &&
+           (!p->has_residual || rows_joined(p->residual_strides, wide));
+}
+
+int gc_channel_results_turn(const gc_plan *plan, ptrdiff_t channels) {
+    const gc_problem *p = &plan->problem;
+    return gc_channel_box_turns(plan, p->output_strides, channels) &&
+           (!p->has_residual || gc_channel_box_turns(plan, p->residual_strides, channels));
+}
+
+static ptrdiff_t offset_in(const ptrdiff_t *strides, const gc_channel_results *r, ptrdiff_t row,
+                           ptrdiff_t column) {
+    return r->n * strides[0] + r->k * strides[1] + r->depth * strides[2] + row * strides[3] +
+           column * strides[4];
+}
+
+char *gc_channel_results_output(const gc_channel_results *r, ptrdiff_t row, ptrdiff_t column) {
+    const ptrdiff_t *strides = r->run->plan->problem.output_strides;
+    return (char *)r->run->arrays->output + offset_in(strides, r, row, column);
+}
+
+const char *gc_channel_results_residual(const gc_channel_results *r, ptrdiff_t row,
+                                        ptrdiff_t column) {
+    const gc_problem *p = &r->run->plan->problem;
+    if (!p->has_residual) return NULL;
+    return (const char *)r->run->arrays->residual + offset_in(p->residual_strides, r, row, column);
+}
+
+static void turn_residual(const gc_channel_results *r, const stretch *at, char *tile) {
+    const gc_plan *plan = r->run->plan;
+    gc_channel_box_turn(plan, gc_channel_results_residual(r, at->row, at->first),
+                        plan->problem.residual_strides[1], r->channels, tile,
+                        r->step / (ptrdiff_t)plan->kernels->real_size, at->count);
+}
+
+static void turn_results(const gc_channel_results *r, const stretch *at, char *tile) {
+    const gc_plan *plan = r->run->plan;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t *to = plan->problem.output_strides;
+    for (ptrdiff_t i = 0; i < at->count; i += lanes) {
+        const gc_turn t = {
+            .from = tile + i * r->step,
+            .from_step = r->step / size,
+            .rows = gc_min(at->count - i, lanes),
+            .n = r->channels,
+            .to = gc_channel_results_output(r, at->row, at->first) + i * to[4],
+            .to_step = to[1] / size,
+            .only_rows = 1,
+        };
+        plan->kernels->turn(&t);
+    }
+}
+
+/* Takes results to their place, one position at a time. */
+static void finish_results(const gc_channel_results *r, const stretch *at, char *tile) {
+    const gc_plan *plan = r->run->plan;
+    const gc_problem *p = &plan->problem;
+    gc_finish f = {
+        .from = tile,
+        .to = gc_channel_results_output(r, at->row, at->first),
+        .to_stride = p->output_strides[1],
+        .residual = gc_channel_results_residual(r, at->row, at->first),
+        .residual_stride = p->residual_strides[1],
+        .n = r->channels,
+        .dtype = p->dtype,
+        .activation = p->activation,
+        .parameter = p->activation_parameter,
+    };
+    for (ptrdiff_t i = 0; i < at->count; i++) {
+        plan->kernels->finish(&f);
+        f.from = (const char *)f.from + r->step;
+        f.to = (char *)f.to + p->output_strides[4];
+        if (f.residual) f.residual = (const char *)f.residual + p->residual_strides[4];
+    }
+}
+
+static void move(const gc_channel_results *r, ptrdiff_t first, ptrdiff_t last, char *tile,
+                 void (*one)(const gc_channel_results *, const stretch *, char *)) {
+    for (ptrdiff_t i = first; i < last;) {
+        stretch at = {i / r->wide, i % r->wide, last - i};
+        if (!r->joined) at.count = gc_min(at.count, r->wide - at.first);
+        one(r, &at, tile);
+        tile += at.count * r->step;
+        i += at.count;
+    }
+}
+
+void gc_channel_results_fetch(const gc_channel_results *r, ptrdiff_t first, ptrdiff_t last,
+                              char *tile) {
+    move(r, first, last, tile, turn_residual);
+}
+
+void gc_channel_results_store(const gc_channel_results *r, ptrdiff_t first, ptrdiff_t last,
+                              char *tile) {
+    move(r, first, last, tile, r->turned ? turn_results : finish_results);
+}

@@ -1,0 +1,66 @@
+/* What the plans of Winograd's method along rows (winograd_row.c) and their work (winograd_row_work.c) share. */
+#ifndef GC_WINOGRAD_ROW_H
+#define GC_WINOGRAD_ROW_H
+
+#include "channel_box.h"
+#include "channel_lanes.h"
+#include "channel_results.h"
+#include "channel_weights.h"
+
+/* Where windows are read: the caller's array; squares of vectors of it, turned; a padded and packed box. */
+typedef enum gc_row_source {
+    GC_ROW_IN_PLACE,
+    GC_ROW_TURNED,
+    GC_ROW_PACKED,
+} gc_row_source;
+
+/* A tile of products of some vectors, and positions whose products wait for each other: whole tiles. */
+typedef struct gc_row_products {
+    const gc_lane_products_tile *tile;
+    ptrdiff_t held;
+} gc_row_products;
+
+typedef struct gc_winograd_row {
+    ptrdiff_t pad_before[3]; /* of the forward convolution that a transposed one is */
+    gc_row_source source;
+    gc_channel_box box;             /* of results that are computed again, too */
+    int plain, joined;              /* the microkernel stores results; rows follow each other */
+    ptrdiff_t tiles;                /* of a row: positions of products */
+    ptrdiff_t tile;                 /* reals of a tile's channels */
+    ptrdiff_t element;              /* reals between elements of a box's windows */
+    ptrdiff_t ntaps, *taps;         /* kernel rows of all depths */
+    ptrdiff_t *direct_taps;         /* kernel positions, in the packed box */
+    ptrdiff_t boxes, rows, in_rows; /* per depth; rows of the largest box, and that it reads */
+    ptrdiff_t vectors, blocks, vb;  /* of output channels of a group */
+    gc_row_products products[GC_MAX_LANE_VB];
+    gc_lane_epilogue epilogue;
+} gc_winograd_row;
+
+/* Bytes of each part of a thread's scratch memory, in this order. */
+typedef struct gc_winograd_row_sizes {
+    size_t windows, products, results, residual, input;
+} gc_winograd_row_sizes;
+
+gc_winograd_row_sizes gc_winograd_row_scratch(const gc_plan *plan, const gc_winograd_row *s);
+
+/* Prepared weights, in reals of a lane: of an element of the window, of all of them, and the weights themselves, from
+ * which results that are not finite are computed. */
+static inline ptrdiff_t gc_winograd_row_taps(const gc_plan *plan, const gc_winograd_row *s) {
+    return s->ntaps * plan->problem.in_per_group;
+}
+static inline ptrdiff_t gc_winograd_row_transformed(const gc_plan *plan, const gc_winograd_row *s) {
+    return GC_ROW_WINDOW * gc_winograd_row_taps(plan, s);
+}
+static inline ptrdiff_t gc_winograd_row_raw(const gc_plan *plan, const gc_winograd_row *s) {
+    return GC_ROW_TAPS * gc_winograd_row_taps(plan, s);
+}
+/* Reals of a group: U[block][element][tap][channel][vector of the block][lane], then W[vector][kernel position]
+ * [channel][lane]. */
+static inline ptrdiff_t gc_winograd_row_group(const gc_plan *plan, const gc_winograd_row *s) {
+    return s->vectors * plan->kernels->lanes *
+           (gc_winograd_row_transformed(plan, s) + gc_winograd_row_raw(plan, s));
+}
+
+void gc_winograd_row_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last);
+
+#endif
