@@ -169,6 +169,43 @@ int problem_lanes(int index, gc_problem *p) {
     return 1;
 }
 
+int problem_columns(int index, gc_problem *p) {
+    static const ptrdiff_t in[] = {8, 9, 16, 24, 33}, out[] = {8, 5, 16, 17, 40};
+    static const ptrdiff_t heights[] = {1, 3, 4};
+    enum { nin = sizeof in / sizeof *in, nout = sizeof out / sizeof *out };
+    enum { nheights = sizeof heights / sizeof *heights, kinds = 4 };
+    if (index >= nin * nout * nheights * kinds) return 0;
+    const int k = index / nin / nout / nheights;
+    const int transposed = k == 2, deep = k == 3;
+    *p = (gc_problem){
+        .op = transposed ? GC_CONV_TRANSPOSE : GC_CONV,
+        .dtype = index % 3 ? GC_F32 : GC_F64,
+        .ndim = deep ? 3 : 2,
+        .batch = 1 + index % 2,
+        .groups = 1 + index % 4,
+        .in_per_group = in[index % nin],
+        .out_per_group = out[index / nin % nout],
+        .has_residual = index % 5 < 2,
+        .activation = (gc_activation)(index % (GC_GELU + 1)),
+    };
+    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    for (int i = 0; i < p->ndim; i++) {
+        const int columns = i == p->ndim - 1;
+        p->in_size[i] = columns ? 1 + index % 11 : heights[(index / nin / nout + i) % nheights];
+        p->kernel[i] = columns ? 3 : k == 1 ? 4 : deep && i == 0 ? 2 : 3;
+        p->stride[i] = 1;
+        p->dilation[i] = columns ? 1 : 1 + k % 2;
+        const ptrdiff_t reach = (p->kernel[i] - 1) * p->dilation[i];
+        /* before: half, none, more than all */
+        const ptrdiff_t before = (ptrdiff_t[]){reach / 2, 0, reach + 1}[(index + i) % 3];
+        const ptrdiff_t n = transposed ? p->in_size[i] + reach - before
+                                       : p->in_size[i] + before + reach / 2 - reach;
+        p->pad_before[i] = before;
+        p->out_size[i] = n < 1 ? 1 : n;
+    }
+    return 1;
+}
+
 int problem_line(int index, gc_problem *p) {
     static const ptrdiff_t widths[] = {1,  15, 16, 17, 31,  32,  33,  48,
                                        63, 64, 65, 96, 127, 129, 200, 333};

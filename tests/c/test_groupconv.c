@@ -67,6 +67,8 @@ static void check_isa(int index, int problems, int each) {
     check_listed(problem_long, ROWS, index, each, isa);
     check_listed(problem_rows, ROWS, index, each, isa);
     check_listed(problem_lanes, CHANNELS_LAST, index, each, isa);
+    check_listed(problem_columns, ROWS, index, each, isa);
+    check_listed(problem_columns, CHANNELS_LAST, index, each, isa);
     check_listed(problem_larger, ROWS, 0, 1, isa);
     check_api();
     runs_text(runs, sizeof runs);

@@ -38,21 +38,23 @@ void gc_channel_box_turn(const gc_plan *plan, const char *from, ptrdiff_t stride
         const gc_turn t = {
             .from = from + c * stride,
             .from_step = stride / size,
-            .rows = lanes,
+            .rows = gc_min(channels - c, lanes),
             .n = positions,
             .to = to + c * size,
             .to_step = pitch,
+            .only_rows = channels - c < lanes,
         };
         plan->kernels->turn(&t);
     }
 }
 
 /* A padded row of all channels' planes; row NULL: zeros. Zeros beside other columns are packed with them. */
-static void pack_planes(const gc_channel_box *s, const gc_plan *plan, const char *row, char *to) {
+static void pack_planes(const gc_channel_box *s, const gc_plan *plan, ptrdiff_t channels,
+                        const char *row, char *to) {
     const gc_problem *p = &plan->problem;
     gc_rows r = {
         .pitch = s->channel,
-        .rows = p->in_per_group,
+        .rows = channels,
         .from_row = p->input_strides[1],
         .stride = (ptrdiff_t)plan->kernels->real_size,
         .dtype = p->dtype,
@@ -74,13 +76,13 @@ static void pack_planes(const gc_channel_box *s, const gc_plan *plan, const char
 }
 
 /* Columns from .. end - 1 of one padded row whose sources follow each other. */
-static void pack_columns(const gc_channel_box *s, const gc_plan *plan, const char *source, char *to,
-                         ptrdiff_t from, ptrdiff_t end) {
+static void pack_columns(const gc_channel_box *s, const gc_plan *plan, ptrdiff_t channels,
+                         const char *source, char *to, ptrdiff_t from, ptrdiff_t end) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, *i = p->input_strides;
     to += from * s->pitch * size;
-    if (gc_channel_box_turns(plan, i, p->in_per_group)) {
-        gc_channel_box_turn(plan, source, i[1], p->in_per_group, to, s->pitch, end - from);
+    if (gc_channel_box_turns(plan, i, channels)) {
+        gc_channel_box_turn(plan, source, i[1], channels, to, s->pitch, end - from);
         return;
     }
     gc_rows r = {
@@ -88,21 +90,22 @@ static void pack_columns(const gc_channel_box *s, const gc_plan *plan, const cha
         .from = source,
         .pitch = s->pitch,
         .rows = end - from,
-        .n = p->in_per_group,
-        .last = p->in_per_group,
+        .n = channels,
+        .last = channels,
         .from_row = i[4],
         .stride = i[1],
         .dtype = p->dtype,
     };
-    const int joined = i[1] == plan->storage_size && i[4] == p->in_per_group * i[1];
-    if (joined && r.pitch == p->in_per_group) {
+    const int joined = i[1] == plan->storage_size && i[4] == channels * i[1];
+    if (joined && r.pitch == channels) {
         r.n = r.last = r.n * r.rows;
         r.rows = 1;
     }
     plan->kernels->pack_rows(&r);
 }
 
-static void pack_row(const gc_channel_box *s, const gc_plan *plan, const char *row, char *to) {
+static void pack_row(const gc_channel_box *s, const gc_plan *plan, ptrdiff_t channels,
+                     const char *row, char *to) {
     const ptrdiff_t bytes = s->pitch * (ptrdiff_t)plan->kernels->real_size;
     if (row == NULL) {
         memset(to, 0, (size_t)(s->columns * bytes));
@@ -113,7 +116,8 @@ static void pack_row(const gc_channel_box *s, const gc_plan *plan, const char *r
         if (source < 0)
             memset(to + u * bytes, 0, (size_t)((end - u) * bytes));
         else
-            pack_columns(s, plan, row + source * plan->problem.input_strides[4], to, u, end);
+            pack_columns(s, plan, channels, row + source * plan->problem.input_strides[4], to, u,
+                         end);
     }
 }
 
@@ -126,7 +130,8 @@ void gc_channel_box_pack(const gc_channel_box *s, const gc_plan *plan,
         for (ptrdiff_t y = 0; y < from->rows; y++) {
             const ptrdiff_t source = gc_axis_source(&s->axes[1], from->row + y);
             (s->planes ? pack_planes : pack_row)(
-                s, plan, z < 0 || source < 0 ? NULL : from->image + z * i[2] + source * i[3],
+                s, plan, from->channels,
+                z < 0 || source < 0 ? NULL : from->image + z * i[2] + source * i[3],
                 to + (d * s->slice + y * s->row) * size);
         }
     }

@@ -19,7 +19,7 @@ typedef struct gc_channel_box {
 /* Where a box is read: rows of the input before padding, each kernel[0] times. */
 typedef struct gc_channel_source {
     const char *image; /* of the group's first channel */
-    ptrdiff_t depth, row, rows;
+    ptrdiff_t channels, depth, row, rows;
 } gc_channel_source;
 
 /* Where an axis of padded input ends for `count` outputs. */
@@ -35,12 +35,13 @@ void gc_channel_box_destroy(gc_channel_box *box);
 void gc_channel_box_pack(const gc_channel_box *box, const gc_plan *plan,
                          const gc_channel_source *source, char *to);
 
-/* Whether positions follow each other where channels should, in whole vectors: then squares of vectors are turned. */
+/* Whether positions follow each other where channels should, which fill vectors well enough: then squares of vectors are
+ * turned. */
 static inline int gc_channel_box_turns(const gc_plan *plan, const ptrdiff_t *strides,
                                        ptrdiff_t channels) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     return plan->storage_size == size && strides[4] == size && strides[1] % size == 0 &&
-           channels % plan->kernels->lanes == 0;
+           channels >= plan->kernels->lanes / 2;
 }
 
 /* `positions` that follow each other, of channels `stride` bytes apart, turned: channels side by side, `pitch` reals

@@ -301,7 +301,9 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
         char *to = (char *)prepared +
                    (g * s->vectors + begin) * gc_channel_tiles_weights(p) * bytes +
                    (i - begin) * bytes;
-        gc_channel_weights_copy(plan, weight, unit, s->piece, to,
+        const ptrdiff_t k = i * lanes;
+        gc_channel_weights_copy(plan, weight, g * p->out_per_group + k,
+                                gc_min(lanes, p->out_per_group - k), s->piece, to,
                                 gc_channel_tiles_vectors(s, block) * bytes);
     }
 }

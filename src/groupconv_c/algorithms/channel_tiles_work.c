@@ -23,6 +23,7 @@ static void pack_box(const box *b) {
     const gc_channel_source source = {
         .image = (const char *)b->run->arrays->input + b->n * p->input_strides[0] +
                  b->g * p->in_per_group * p->input_strides[1],
+        .channels = p->in_per_group,
         .depth = b->depth * p->stride[0] - p->pad_before[0],
         .row = first_row(b) * p->stride[1] - p->pad_before[1],
         .rows = gc_channel_box_reach(p, 1, rows),

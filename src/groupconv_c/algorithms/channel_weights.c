@@ -75,18 +75,17 @@ static void copy_any(const gc_plan *plan, const lanes_of *v) {
     }
 }
 
-void gc_channel_weights_copy(const gc_plan *plan, const void *weight, ptrdiff_t index,
-                             ptrdiff_t piece, char *to, ptrdiff_t step) {
+void gc_channel_weights_copy(const gc_plan *plan, const void *weight, ptrdiff_t k,
+                             ptrdiff_t channels, ptrdiff_t piece, char *to, ptrdiff_t step) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t lanes = plan->kernels->lanes, vectors = gc_channel_vectors(plan);
-    const ptrdiff_t g = index / vectors, k = index % vectors * lanes;
     gc_weights weights = {0};
     gc_weights_create(&weights, plan);
     const lanes_of v = {
         .weights = &weights,
-        .row = (const char *)weight + g * weights.group_bytes + k * weights.k_bytes,
+        .row = (const char *)weight + k / p->out_per_group * weights.group_bytes +
+               k % p->out_per_group * weights.k_bytes,
         .to = to,
-        .channels = gc_min(lanes, p->out_per_group - k),
+        .channels = channels,
         .step = step,
         .piece = piece,
     };

@@ -9,10 +9,10 @@ static inline ptrdiff_t gc_channel_vectors(const gc_plan *plan) {
     return gc_ceil_div(plan->problem.out_per_group, plan->kernels->lanes);
 }
 
-/* Vector `index`, counted over all groups: W[piece of input channels][kernel position][channel of the piece][lane],
- * vectors `step` bytes apart; lanes without a channel are zero. Kernel positions of a transposed convolution go
+/* The `channels` output channels from k on, counted over all groups, as one vector: W[piece of input channels][kernel
+ * position][channel of the piece][lane], vectors `step` bytes apart; lanes without a channel are zero. Kernel positions of a transposed convolution go
  * from the last to the first. */
-void gc_channel_weights_copy(const gc_plan *plan, const void *weight, ptrdiff_t index,
-                             ptrdiff_t piece, char *to, ptrdiff_t step);
+void gc_channel_weights_copy(const gc_plan *plan, const void *weight, ptrdiff_t k,
+                             ptrdiff_t channels, ptrdiff_t piece, char *to, ptrdiff_t step);
 
 #endif

@@ -16,18 +16,16 @@
 #include "algorithms.h"
 #include "weights.h"
 #include "winograd_row.h"
-#include "winograd_tiles.h"
 
 enum {
-    least_channels = 8,     /* fewer do not repay their transforms, */
-    least_products = 64,    /* and in shorter sums its error would be seen */
-    box_bytes = 256 * 1024, /* of transformed windows */
-    wanted_units = 4,       /* of small problems too */
-    held_bytes = 12 * 1024, /* of products that wait for their inverse transform */
-    turned_bytes = 24 *
-        1024, /* of those whose results are turned, in whole squares but for the last */
-    most_held = 48 * 1024,   /* where weights do not stay in the first-level cache */
-    few_weights = 16 * 1024, /* of a block and an element: they do */
+    least_channels = 8,       /* fewer do not repay their transforms, */
+    least_products = 64,      /* and in shorter sums its error would be seen */
+    box_bytes = 256 * 1024,   /* of transformed windows */
+    wanted_units = 4,         /* of small problems too */
+    held_bytes = 12 * 1024,   /* of products that wait for their inverse transform; */
+    turned_bytes = 24 * 1024, /* where results are turned, in more of whole squares; */
+    most_held = 48 * 1024,    /* and where weights are too many for the first-level cache: */
+    few_weights = 16 * 1024,  /* of a block and an element */
 };
 
 static const char *refuse(const gc_plan *plan) {
@@ -53,12 +51,28 @@ static void destroy(gc_plan *plan) {
     plan->state = NULL;
 }
 
-static gc_row_source source_of(const gc_plan *plan) {
+/* Two groups that fill a vector together share it. */
+static void share_vectors(const gc_plan *plan, gc_winograd_row *s) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t icg = p->in_per_group;
+    const int pairs = p->op == GC_CONV && p->groups > 1 && icg == p->out_per_group &&
+                      2 * icg == plan->kernels->lanes &&
+                      plan->kernels->lane_pair_products[0].positions > 0;
+    s->share = pairs ? 2 : 1;
+    s->groups = gc_ceil_div(p->groups, s->share);
+    s->in = s->share * icg;
+    s->out = s->share * p->out_per_group;
+    for (int32_t l = 0; l < GC_MAX_LANES && pairs; l++) {
+        s->order[l] = l % 2 * (int32_t)icg + l / 2;
+        s->back[l] = l % (int32_t)icg * 2 + l / (int32_t)icg;
+    }
+}
+
+static gc_row_source source_of(const gc_plan *plan, const gc_winograd_row *s) {
     const gc_problem *p = &plan->problem;
     if (p->padding_mode != GC_ZEROS) return GC_ROW_PACKED;
-    if (gc_lanes_in_memory(plan, p->input_strides, p->in_per_group)) return GC_ROW_IN_PLACE;
-    return gc_channel_box_turns(plan, p->input_strides, p->in_per_group) ? GC_ROW_TURNED
-                                                                         : GC_ROW_PACKED;
+    if (gc_lanes_in_memory(plan, p->input_strides, s->in)) return GC_ROW_IN_PLACE;
+    return gc_channel_box_turns(plan, p->input_strides, s->in) ? GC_ROW_TURNED : GC_ROW_PACKED;
 }
 
 /* Rows that an output row's windows reach over. */
@@ -67,63 +81,69 @@ static ptrdiff_t reach(const gc_problem *p) { return (p->kernel[1] - 1) * p->dil
 static void lay_out(const gc_plan *plan, gc_winograd_row *s) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    s->source = source_of(plan);
+    s->source = source_of(plan, s);
     s->ntaps = p->kernel[0] * p->kernel[1];
     s->tiles = gc_ceil_div(p->out_size[2], GC_ROW_OUTPUTS);
-    s->tile = gc_ceil_div(p->in_per_group, lanes) * lanes;
-    if (s->tile * size % 1024 == 0) s->tile += lanes; /* tiles would share cache sets */
+    s->element = gc_ceil_div(s->in, lanes) * lanes;
+    if (s->element * size % 1024 == 0) s->element += lanes; /* tiles would share cache sets */
+    s->tile = GC_ROW_WINDOW * s->element;
     gc_channel_box_start(&s->box, p);
     s->box.channel = 1;
-    s->box.pitch = p->in_per_group;
+    s->box.pitch = s->in;
     s->box.row = s->box.columns * s->box.pitch;
 }
 
 /* Boxes of rows whose windows are cached, and enough of them to share out. */
 static void choose_boxes(const gc_plan *plan, gc_winograd_row *s) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t row =
-        GC_ROW_WINDOW * p->kernel[0] * s->tiles * s->tile * (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t row = p->kernel[0] * s->tiles * s->tile * (ptrdiff_t)plan->kernels->real_size;
     const ptrdiff_t high = gc_max(p->out_size[1], 1),
-                    others = gc_max(p->groups * p->out_size[0], 1);
+                    others = gc_max(s->groups * p->out_size[0], 1);
     const ptrdiff_t rows = gc_max(box_bytes / row - reach(p), 1);
     const ptrdiff_t units = others * gc_ceil_div(s->vectors, 2);
     const ptrdiff_t least = gc_max(gc_ceil_div(high, rows), gc_ceil_div(wanted_units, units));
     s->boxes = gc_even_pieces(plan, units, high, gc_min(least, high));
     s->rows = gc_ceil_div(high, s->boxes);
     s->in_rows = s->rows + reach(p);
-    s->element = gc_off_set(p->kernel[0] * s->in_rows * s->tiles * s->tile);
     s->box.slice = s->in_rows * s->box.row;
 }
 
-/* Of all products of a box for a block of vb vectors. */
+static const gc_lane_products_tile *tiles_of(const gc_plan *plan, const gc_winograd_row *s,
+                                             ptrdiff_t vb) {
+    return s->share > 1 ? plan->kernels->lane_pair_products : plan->kernels->lane_products[vb - 1];
+}
+
+/* Of the products of some rows for a block of vb vectors. */
 static double product_cycles(const gc_plan *plan, const gc_winograd_row *s,
-                             const gc_lane_products_tile *tile, ptrdiff_t vb) {
+                             const gc_lane_products_tile *tile, ptrdiff_t vb, ptrdiff_t rows) {
     const double fmas = (double)(tile->positions * vb);
     const double loads = (double)(tile->positions + 2 * vb + 1);
     const double taps = (double)gc_winograd_row_taps(plan, s);
     const double call = taps * fmax(fmax(fmas, loads) / 2, 4) + fmas + 10.0 * (double)s->ntaps + 10;
-    return GC_ROW_WINDOW * (double)gc_ceil_div(s->rows * s->tiles, tile->positions) * call;
+    return GC_ROW_WINDOW * (double)gc_ceil_div(rows * s->tiles, tile->positions) * call;
 }
 
 /* The best tile for each number of vectors. */
 static void choose_tiles(const gc_plan *plan, gc_winograd_row *s) {
     const ptrdiff_t bytes = plan->kernels->lanes * (ptrdiff_t)plan->kernels->real_size;
     for (ptrdiff_t vb = 1; vb <= GC_MAX_LANE_VB; vb++) {
-        gc_row_products *best = &s->products[vb - 1];
+        gc_row_products *products = &s->products[vb - 1];
+        double best = INFINITY;
         for (int i = 0; i < GC_LANE_PRODUCT_TILES; i++) {
-            const gc_lane_products_tile *tile = &plan->kernels->lane_products[vb - 1][i];
+            const gc_lane_products_tile *tile = &tiles_of(plan, s, vb)[i];
             if (tile->positions == 0) continue;
-            if (best->tile &&
-                product_cycles(plan, s, tile, vb) >= product_cycles(plan, s, best->tile, vb))
-                continue;
-            best->tile = tile;
+            const double cycles = product_cycles(plan, s, tile, vb, s->rows);
+            if (cycles >= best) continue;
+            best = cycles;
+            products->tile = tile;
         }
+        const ptrdiff_t p = products->tile->positions;
         const ptrdiff_t weights = gc_winograd_row_taps(plan, s) * vb * bytes;
         const ptrdiff_t few = s->plain ? held_bytes : turned_bytes;
         const ptrdiff_t held = weights > few_weights ? most_held : few;
-        const ptrdiff_t p = best->tile->positions;
-        best->held = gc_min(gc_max(held / (GC_ROW_WINDOW * vb * bytes * p), 1) * p,
-                            gc_ceil_div(gc_max(s->rows * s->tiles, 1), p) * p);
+        products->held = gc_min(gc_max(held / (GC_ROW_WINDOW * vb * bytes * p), 1),
+                                gc_ceil_div(gc_max(s->rows * s->tiles, 1), p)) *
+                         p;
     }
 }
 
@@ -131,13 +151,15 @@ static ptrdiff_t vectors_of(const gc_winograd_row *s, ptrdiff_t block) {
     return gc_cut(s->vectors, s->blocks, block + 1) - gc_cut(s->vectors, s->blocks, block);
 }
 
+/* Of all products of a unit's groups. */
 static double all_product_cycles(const gc_plan *plan, const gc_winograd_row *s) {
+    const gc_problem *p = &plan->problem;
     double cycles = 0;
     for (ptrdiff_t b = 0; b < s->blocks; b++) {
         const ptrdiff_t vb = vectors_of(s, b);
-        cycles += product_cycles(plan, s, s->products[vb - 1].tile, vb);
+        cycles += product_cycles(plan, s, s->products[vb - 1].tile, vb, s->rows);
     }
-    return cycles;
+    return cycles * (double)(p->out_size[0] * p->out_size[1]) / (double)s->rows;
 }
 
 static void choose_blocks(const gc_plan *plan, gc_winograd_row *s) {
@@ -178,8 +200,8 @@ gc_winograd_row_sizes gc_winograd_row_scratch(const gc_plan *plan, const gc_wino
         held = gc_max(held, s->products[vb - 1].held * vb * lanes);
         spill = gc_max(spill, s->products[vb - 1].tile->positions);
     }
-    const ptrdiff_t windows = GC_ROW_WINDOW * s->element + spill * s->tile;
-    const ptrdiff_t turned = s->in_rows * p->in_size[2] * p->in_per_group;
+    const ptrdiff_t windows = (p->kernel[0] * s->in_rows * s->tiles + spill) * s->tile;
+    const ptrdiff_t turned = s->in_rows * p->in_size[2] * s->in;
     const gc_winograd_row_sizes z = {
         .windows = gc_round_up((size_t)windows * size, 64),
         .products = gc_round_up((size_t)(GC_ROW_WINDOW * held) * size, 64),
@@ -195,19 +217,20 @@ gc_winograd_row_sizes gc_winograd_row_scratch(const gc_plan *plan, const gc_wino
 /* Of bringing a group's input into windows, and its products to their place. */
 static double other_cycles(const gc_plan *plan, const gc_winograd_row *s) {
     const gc_problem *p = &plan->problem;
-    const double lanes = plan->kernels->lanes, icg = (double)p->in_per_group;
-    const double rows = (double)(s->boxes * p->kernel[0] * s->in_rows), tiles = (double)s->tiles;
-    const double windows = rows * (20 + tiles * ceil(icg / lanes) * 12);
+    const double lanes = plan->kernels->lanes, in = (double)s->in;
+    const double rows = (double)(p->out_size[0] * p->kernel[0] * (p->out_size[1] + reach(p))),
+                 tiles = (double)s->tiles;
+    const double windows = rows * (20 + tiles * ceil(in / lanes) * 12);
     const double columns = rows * (double)p->in_size[2];
     const double input = s->source == GC_ROW_IN_PLACE ? 0
-                         : s->source == GC_ROW_TURNED ? columns * icg * 8 / lanes
-                                                      : rows * 30 + columns * (3 + icg * 1.1);
+                         : s->source == GC_ROW_TURNED ? columns * in * 8 / lanes
+                                                      : rows * 30 + columns * (3 + in * 1.1);
     const double out = (double)(p->out_size[0] * p->out_size[1]) * tiles;
     const double outputs =
         out * (double)s->vectors * 16 + 30 * (double)(s->blocks * p->out_size[1]);
-    const double positions = out * GC_ROW_OUTPUTS, channels = (double)p->out_per_group;
+    const double positions = out * GC_ROW_OUTPUTS, channels = (double)s->out;
     const double finish = s->plain ? 0
-                          : gc_channel_results_turn(plan, p->out_per_group)
+                          : gc_channel_results_turn(plan, s->out)
                               ? positions * channels * 7 / lanes
                               : positions * (24 * (double)s->blocks + channels * 1.3);
     return windows + input + outputs + finish;
@@ -218,10 +241,10 @@ static double predict(const gc_plan *plan, const gc_winograd_row *s) {
     const double bytes = (double)(s->vectors * plan->kernels->lanes) *
                          (double)(gc_winograd_row_transformed(plan, s)) *
                          (double)plan->kernels->real_size;
-    double sums = (double)(s->boxes * p->out_size[0]) * all_product_cycles(plan, s);
+    double sums = all_product_cycles(plan, s);
     const double weights = gc_weights_cycles(bytes);
     sums = fmax(sums, weights) + 0.3 * weights;
-    return (double)(p->batch * p->groups) * (sums * 1.22 + other_cycles(plan, s) + 200) * GC_CYCLE;
+    return (double)(p->batch * s->groups) * (sums * 1.22 + other_cycles(plan, s) + 200) * GC_CYCLE;
 }
 
 /* A transposed convolution of stride 1 is the forward one of the mirrored kernel. */
@@ -244,7 +267,8 @@ static gc_status create(gc_plan *plan) {
                (!p->has_residual ||
                 gc_lanes_in_memory(plan, p->residual_strides, p->groups * p->out_per_group));
     s->joined = gc_channel_results_joined(p, p->out_size[2]);
-    s->vectors = gc_channel_vectors(plan);
+    share_vectors(plan, s);
+    s->vectors = gc_ceil_div(s->out, kernels->lanes);
     lay_out(plan, s);
     choose_boxes(plan, s);
     choose_tiles(plan, s);
@@ -252,12 +276,12 @@ static gc_status create(gc_plan *plan) {
     gc_status status = create_taps(p, s);
     if (status == GC_OK) status = gc_channel_box_create(&s->box, &whole);
     if (status != GC_OK) return status;
-    plan->units = p->batch * p->groups * p->out_size[0] * s->boxes * s->blocks;
+    plan->units = p->batch * s->groups * p->out_size[0] * s->boxes * s->blocks;
     if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     const gc_winograd_row_sizes z = gc_winograd_row_scratch(plan, s);
     plan->scratch_size = z.windows + z.products + z.results + z.residual + z.input;
-    plan->prepared_size = (size_t)(p->groups * gc_winograd_row_group(plan, s)) * kernels->real_size;
-    plan->prepare_units = p->groups * s->vectors;
+    plan->prepared_size = (size_t)(s->groups * gc_winograd_row_group(plan, s)) * kernels->real_size;
+    plan->prepare_units = s->groups * s->vectors;
     plan->prepared_key = (size_t)(GC_KEY_WINOGRAD_ROW + 256 * s->vb);
     plan->seconds = predict(plan, s);
     plan->prepare_seconds = gc_prepare_seconds(plan, 0.5);
@@ -276,22 +300,25 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
         char *raw = group + (s->vectors * gc_winograd_row_transformed(plan, s) +
                              i * gc_winograd_row_raw(plan, s)) *
                                 lanes * size;
-        gc_channel_weights_copy(plan, weight, unit, icg, raw, lanes * size);
+        const ptrdiff_t k = i * lanes, count = gc_winograd_row_out(plan, s, g) - k;
+        gc_channel_weights_copy(plan, weight, g * s->out + k, gc_min(lanes, count), icg, raw,
+                                lanes * size);
         ptrdiff_t block = 0;
         while (gc_cut(s->vectors, s->blocks, block + 1) <= i) block++;
         const ptrdiff_t begin = gc_cut(s->vectors, s->blocks, block), vb = vectors_of(s, block);
         gc_winograd_row_weights w = {
             .from = raw,
             .to = group + (begin * gc_winograd_row_transformed(plan, s) + i - begin) * lanes * size,
-            .pairs = icg,
+            .rows = icg,
             .tap = icg * lanes,
             .element = gc_winograd_row_taps(plan, s) * vb * lanes,
-            .pair = vb * lanes,
+            .row = vb * lanes,
+            .order = s->share > 1 ? s->order : NULL,
         };
         for (ptrdiff_t t = 0; t < s->ntaps; t++) {
             plan->kernels->winograd_row_weights(&w);
             w.from = (const char *)w.from + GC_ROW_TAPS * w.tap * size;
-            w.to = (char *)w.to + icg * w.pair * size;
+            w.to = (char *)w.to + icg * w.row * size;
         }
     }
 }
@@ -308,9 +335,10 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
     const gc_winograd_row *s = plan->state;
     snprintf(text, size,
              "F(4, 3) along rows, %s, %td boxes of %td tiles; products %d positions x %td vectors "
-             "of %d output channels",
+             "of %d output channels%s",
              sources[s->source], s->boxes, s->rows * s->tiles,
-             s->products[s->vb - 1].tile->positions, s->vb, plan->kernels->lanes);
+             s->products[s->vb - 1].tile->positions, s->vb, plan->kernels->lanes,
+             s->share > 1 ? " of two groups" : "");
 }
 
 const gc_algorithm gc_winograd_1x4 = {

@@ -22,15 +22,17 @@ typedef struct gc_row_products {
 
 typedef struct gc_winograd_row {
     ptrdiff_t pad_before[3]; /* of the forward convolution that a transposed one is */
+    int share;               /* groups of a vector, 1 or 2 */
+    int32_t order[GC_MAX_LANES], back[GC_MAX_LANES]; /* of its lanes, where there are 2 */
+    ptrdiff_t groups, in, out;                       /* units of so many groups; their channels */
     gc_row_source source;
-    gc_channel_box box;             /* of results that are computed again, too */
-    int plain, joined;              /* the microkernel stores results; rows follow each other */
-    ptrdiff_t tiles;                /* of a row: positions of products */
-    ptrdiff_t tile;                 /* reals of a tile's channels */
-    ptrdiff_t element;              /* reals between elements of a box's windows */
-    ptrdiff_t ntaps, *taps;         /* kernel rows of all depths */
-    ptrdiff_t *direct_taps;         /* kernel positions, in the packed box */
-    ptrdiff_t boxes, rows, in_rows; /* per depth; rows of the largest box, and that it reads */
+    gc_channel_box box;      /* of results that are computed again, too */
+    int plain, joined;       /* the microkernel stores results; rows follow each other */
+    ptrdiff_t tiles;         /* of a row: positions of products */
+    ptrdiff_t element, tile; /* reals of an element of a window, all its channels; of a window */
+    ptrdiff_t ntaps, *taps;  /* kernel rows of all depths */
+    ptrdiff_t *direct_taps;  /* kernel positions, in the packed box */
+    ptrdiff_t boxes, rows, in_rows; /* per depth; rows of the largest box, and of its windows */
     ptrdiff_t vectors, blocks, vb;  /* of output channels of a group */
     gc_row_products products[GC_MAX_LANE_VB];
     gc_lane_epilogue epilogue;
@@ -54,11 +56,17 @@ static inline ptrdiff_t gc_winograd_row_transformed(const gc_plan *plan, const g
 static inline ptrdiff_t gc_winograd_row_raw(const gc_plan *plan, const gc_winograd_row *s) {
     return GC_ROW_TAPS * gc_winograd_row_taps(plan, s);
 }
-/* Reals of a group: U[block][element][tap][channel][vector of the block][lane], then W[vector][kernel position]
+/* Reals of a unit's groups: U[block][element][tap][channel][vector of the block][lane], then W[vector][kernel position]
  * [channel][lane]. */
 static inline ptrdiff_t gc_winograd_row_group(const gc_plan *plan, const gc_winograd_row *s) {
     return s->vectors * plan->kernels->lanes *
            (gc_winograd_row_transformed(plan, s) + gc_winograd_row_raw(plan, s));
+}
+
+/* Output channels of unit g: the last one may have a group less. */
+static inline ptrdiff_t gc_winograd_row_out(const gc_plan *plan, const gc_winograd_row *s,
+                                            ptrdiff_t g) {
+    return gc_min(s->out, plan->problem.groups * plan->problem.out_per_group - g * s->out);
 }
 
 void gc_winograd_row_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last);

@@ -14,8 +14,9 @@ typedef struct box {
     const gc_run *run;
     const gc_winograd_row *s;
     char *windows, *products, *results, *residual, *input;
-    ptrdiff_t n, g, depth, first, rows; /* of the output */
-    int packed;                         /* the input is in the packed box */
+    ptrdiff_t n, g, depth; /* of the output */
+    ptrdiff_t first, rows; /* output rows of a box */
+    int packed;            /* their input is in the packed box */
 } box;
 
 static void bind(box *b, char *scratch) {
@@ -27,99 +28,116 @@ static void bind(box *b, char *scratch) {
     b->input = b->residual + z.residual;
 }
 
-static void pack(box *b) {
+/* Input channels of the box's groups. */
+static ptrdiff_t channels_in(const box *b) {
+    const gc_problem *p = &b->run->plan->problem;
+    return gc_min(b->s->in, p->groups * p->in_per_group - b->g * b->s->in);
+}
+
+static ptrdiff_t window_rows(const box *b) { return b->rows + b->s->in_rows - b->s->rows; }
+
+/* Rows of the box from `first` on. */
+static void pack(const box *b, ptrdiff_t first) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const gc_winograd_row *s = b->s;
     const gc_channel_source source = {
         .image = (const char *)b->run->arrays->input + b->n * p->input_strides[0] +
-                 b->g * p->in_per_group * p->input_strides[1],
+                 b->g * s->in * p->input_strides[1],
+        .channels = channels_in(b),
         .depth = b->depth * p->stride[0] - s->pad_before[0],
-        .row = b->first - s->pad_before[1],
-        .rows = b->rows + s->in_rows - s->rows,
+        .row = b->first + first - s->pad_before[1],
+        .rows = window_rows(b) - first,
     };
-    gc_channel_box_pack(&s->box, plan, &source, b->input);
-    b->packed = 1;
+    gc_channel_box_pack(&s->box, plan, &source,
+                        b->input + first * s->box.row * (ptrdiff_t)plan->kernels->real_size);
 }
 
-/* Rows first .. last - 1 of a depth, channels side by side. */
-static void turn(const box *b, const char *depth, ptrdiff_t first, ptrdiff_t last) {
+/* Some rows of a depth, channels side by side. */
+static void turn(const box *b, const char *from, ptrdiff_t rows) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t *i = p->input_strides, wide = p->in_size[2], icg = p->in_per_group;
-    const int joined = i[3] == wide * i[4];
-    const ptrdiff_t rows = joined ? gc_max(last - first, 0) : 1;
-    char *to = b->input;
-    for (ptrdiff_t y = first; y < last; y += rows) {
-        gc_channel_box_turn(plan, depth + y * i[3], i[1], icg, to, icg, rows * wide);
-        to += rows * wide * icg * (ptrdiff_t)plan->kernels->real_size;
-    }
+    const ptrdiff_t *i = p->input_strides, wide = p->in_size[2], pitch = b->s->in;
+    const ptrdiff_t bytes = wide * pitch * (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t joined = i[3] == wide * i[4] ? gc_max(rows, 1) : 1;
+    for (ptrdiff_t y = 0; y < rows; y += joined)
+        gc_channel_box_turn(plan, from + y * i[3], i[1], channels_in(b), b->input + y * bytes,
+                            pitch, joined * wide);
 }
 
-/* The windows of rows of one depth; source NULL: of zeros. Its rows first .. last - 1 are there. */
-static void transform_depth(const box *b, gc_winograd_row_input *a, const char *source,
-                            ptrdiff_t row_bytes, ptrdiff_t first, ptrdiff_t last) {
+/* Rows of windows of one depth, from `begin` on; zeros but for first .. last - 1, the first of which is at `source`. */
+static void transform_depth(const box *b, gc_winograd_row_input a, const char *source,
+                            ptrdiff_t row_bytes, ptrdiff_t begin, ptrdiff_t first, ptrdiff_t last) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd_row *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size,
-                    rows = s->in_rows - s->rows + b->rows;
-    const ptrdiff_t row_windows = s->tiles * s->tile * size;
-    for (ptrdiff_t y = 0; y < rows; y++) {
-        char *out = (char *)a->out + y * row_windows;
-        if (source && y >= first && y < last) {
-            gc_winograd_row_input row = *a;
-            row.from = source + (y - first) * row_bytes;
-            row.out = out;
-            plan->kernels->winograd_row_input(&row);
-        } else {
-            for (int e = 0; e < GC_ROW_WINDOW; e++)
-                memset(out + e * s->element * size, 0, (size_t)row_windows);
+    const ptrdiff_t bytes = s->tiles * s->tile * (ptrdiff_t)plan->kernels->real_size;
+    a.out = (char *)a.out + begin * bytes;
+    for (ptrdiff_t y = begin; y < window_rows(b); y++, a.out = (char *)a.out + bytes) {
+        if (y < first || y >= last) {
+            memset(a.out, 0, (size_t)bytes);
+            continue;
         }
+        a.from = source + (y - first) * row_bytes;
+        plan->kernels->winograd_row_input(&a);
     }
 }
 
-/* The transformed windows of the box. */
-static void transform(box *b) {
+/* The box's rows of windows from `begin` on. */
+static void transform(const box *b, ptrdiff_t begin) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const gc_winograd_row *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, *i = p->input_strides;
-    const ptrdiff_t rows = s->in_rows - s->rows + b->rows, top = b->first - s->pad_before[1];
-    const char *image =
-        (const char *)b->run->arrays->input + b->n * i[0] + b->g * p->in_per_group * i[1];
+    const ptrdiff_t top = b->first - s->pad_before[1], rows = window_rows(b);
+    const char *image = (const char *)b->run->arrays->input + b->n * i[0] + b->g * s->in * i[1];
+    const int packed = s->source == GC_ROW_PACKED, in_place = s->source == GC_ROW_IN_PLACE;
     gc_winograd_row_input a = {
         .out = b->windows,
-        .first = -s->pad_before[2],
-        .columns = p->in_size[2],
-        .step = p->in_per_group,
+        .first = packed ? 0 : -s->pad_before[2],
+        .columns = packed ? s->box.columns : p->in_size[2],
+        .step = in_place ? i[4] / size : s->in,
         .tiles = s->tiles,
-        .channels = p->in_per_group,
+        .channels = channels_in(b),
         .element = s->element,
         .tile = s->tile,
+        .order = s->share > 1 ? s->order : NULL,
     };
-    b->packed = 0;
-    if (s->source == GC_ROW_PACKED) {
-        pack(b);
-        a.first = 0;
-        a.columns = s->box.columns;
-    }
-    const ptrdiff_t first = gc_min(gc_max(-top, 0), rows);
+    if (packed) pack(b, begin);
+    const ptrdiff_t first = gc_min(gc_max(-top, begin), rows);
     const ptrdiff_t last = gc_max(gc_min(p->in_size[1] - top, rows), first);
     for (ptrdiff_t d = 0; d < p->kernel[0]; d++) {
         const ptrdiff_t z = b->depth * p->stride[0] + d * p->dilation[0] - s->pad_before[0];
-        const char *depth = z >= 0 && z < p->in_size[0] ? image + z * i[2] : NULL;
-        if (s->source == GC_ROW_PACKED) {
-            transform_depth(b, &a, b->input + d * s->box.slice * size, s->box.row * size, 0, rows);
-        } else if (s->source == GC_ROW_TURNED) {
-            if (depth) turn(b, depth, top + first, top + last);
-            transform_depth(b, &a, depth ? b->input : NULL, p->in_size[2] * a.step * size, first,
-                            last);
+        const int there = z >= 0 && z < p->in_size[0];
+        const char *row = there ? image + z * i[2] + (top + first) * i[3] : NULL;
+        if (packed) {
+            const char *rows_there = b->input + (d * s->box.slice + begin * s->box.row) * size;
+            transform_depth(b, a, rows_there, s->box.row * size, begin, begin, rows);
+        } else if (in_place || !there) {
+            transform_depth(b, a, row, i[3], begin, first, there ? last : first);
         } else {
-            a.step = i[4] / size;
-            transform_depth(b, &a, depth ? depth + (top + first) * i[3] : NULL, i[3], first, last);
+            turn(b, row, last - first);
+            transform_depth(b, a, b->input, p->in_size[2] * s->in * size, begin, first, last);
         }
         a.out = (char *)a.out + s->in_rows * s->tiles * s->tile * size;
     }
+}
+
+/* Goes on to the output rows first .. last - 1; `same`: of the image, groups and depth that it has. Windows that it has,
+ * of rows at the end of the box before, move to the beginning. */
+static void go_to(box *b, ptrdiff_t first, ptrdiff_t last, int same) {
+    const gc_winograd_row *s = b->s;
+    const ptrdiff_t row = s->tiles * s->tile * (ptrdiff_t)b->run->plan->kernels->real_size;
+    const ptrdiff_t gone = first - b->first;
+    if (same && gone == 0) return; /* for another block of output channels */
+    const ptrdiff_t kept = same ? gc_max(window_rows(b) - gone, 0) : 0;
+    for (ptrdiff_t d = 0; d < b->run->plan->problem.kernel[0] && kept > 0; d++) {
+        char *windows = b->windows + d * s->in_rows * row;
+        memmove(windows, windows + gone * row, (size_t)(kept * row));
+    }
+    b->first = first;
+    b->rows = last - first;
+    b->packed = s->source == GC_ROW_PACKED && kept == 0;
+    transform(b, kept);
 }
 
 /* A block of output channels of a box. */
@@ -158,9 +176,9 @@ static void multiply(const block *o, ptrdiff_t first, ptrdiff_t last) {
     }
 }
 
-/* Replaces the lanes of one result of one vector that are not finite. */
-static void sum_directly(const block *o, ptrdiff_t row, ptrdiff_t column, ptrdiff_t v,
-                         char *result) {
+/* One result of vector v, as a sum of products of the input channels from c on. */
+static void sum_directly(const block *o, ptrdiff_t row, ptrdiff_t column, ptrdiff_t v, ptrdiff_t c,
+                         void *sum) {
     const box *b = o->b;
     const gc_plan *plan = b->run->plan;
     const gc_winograd_row *s = b->s;
@@ -168,10 +186,9 @@ static void sum_directly(const block *o, ptrdiff_t row, ptrdiff_t column, ptrdif
     const ptrdiff_t group = b->g * gc_winograd_row_group(plan, s);
     const ptrdiff_t raw = s->vectors * gc_winograd_row_transformed(plan, s) +
                           (o->first + v) * gc_winograd_row_raw(plan, s);
-    double sums[GC_MAX_LANES];
     gc_lane_tile a = {
-        .run[0] = {.in = b->input + (row * s->box.row + column * s->box.pitch) * size,
-                   .out = sums,
+        .run[0] = {.in = b->input + (row * s->box.row + column * s->box.pitch + c) * size,
+                   .out = sum,
                    .count = 1},
         .channel = 1,
         .taps = s->direct_taps,
@@ -183,9 +200,24 @@ static void sum_directly(const block *o, ptrdiff_t row, ptrdiff_t column, ptrdif
         .epilogue = {.clamp = 1, .low = -INFINITY, .high = INFINITY},
     };
     plan->kernels->lane_tile[0][0][0](&a);
-    for (ptrdiff_t l = 0; l < a.last; l++)
-        if (!isfinite(gc_read_real(result, l, size)))
-            memcpy(result + l * size, (const char *)sums + l * size, (size_t)size);
+}
+
+/* Replaces the lanes of a result that are not finite. Each group that shares the vector is summed up by itself, in all
+ * lanes, of which its own are taken. */
+static void mend_result(const block *o, ptrdiff_t row, ptrdiff_t column, ptrdiff_t v,
+                        char *result) {
+    const gc_winograd_row *s = o->b->s;
+    const gc_plan *plan = o->b->run->plan;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t count = v == o->vectors - 1 ? o->last : lanes, own = lanes / s->share;
+    double sums[GC_MAX_LANES];
+    for (ptrdiff_t l = 0, end; l < count; l = end) {
+        end = gc_min(l + own, count);
+        sum_directly(o, row, column, v, l / own * plan->problem.in_per_group, sums);
+        for (; l < end; l++)
+            if (!isfinite(gc_read_real(result, l, size)))
+                memcpy(result + l * size, (const char *)sums + l * size, (size_t)size);
+    }
 }
 
 /* Results of some tiles of a row again, those that are not finite directly: as `a` would have them. */
@@ -201,7 +233,8 @@ static void mend(const block *o, const gc_winograd_row_output *a, ptrdiff_t row,
     bare.residual = NULL;
     bare.epilogue = (gc_lane_epilogue){.clamp = 1, .low = -INFINITY, .high = INFINITY};
     plan->kernels->winograd_row_output(&bare);
-    if (!b->packed) pack(b);
+    if (!b->packed) pack(b, 0);
+    b->packed = 1;
     gc_finish f = {
         .from = bare.out,
         .to = a->out,
@@ -215,7 +248,7 @@ static void mend(const block *o, const gc_winograd_row_output *a, ptrdiff_t row,
     };
     for (ptrdiff_t j = 0; j < a->count; j++) {
         for (ptrdiff_t v = 0; v < o->vectors; v++)
-            sum_directly(o, row, column + j, v, (char *)f.from + v * lanes * size);
+            mend_result(o, row, column + j, v, (char *)f.from + v * lanes * size);
         if (!waits || o->place.turned) plan->kernels->finish(&f);
         f.from = (const char *)f.from + bare.out_step * size;
         f.to = (char *)f.to + a->out_step * size;
@@ -246,6 +279,8 @@ static void finish(const block *o, ptrdiff_t first, ptrdiff_t last) {
         .residual_step = s->plain ? p->residual_strides[4] / size : o->vectors * lanes,
         .vectors = (int)o->vectors,
         .last = o->last,
+        .order = s->share > 1 ? s->order : NULL,
+        .back = s->share > 1 ? s->back : NULL,
         .epilogue = s->epilogue,
     };
     if (!s->plain && !o->place.turned)
@@ -273,8 +308,9 @@ static void run_block(box *b, ptrdiff_t index) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     const ptrdiff_t first = gc_cut(s->vectors, s->blocks, index);
     const ptrdiff_t vectors = gc_cut(s->vectors, s->blocks, index + 1) - first;
-    const ptrdiff_t channels = gc_min(vectors * lanes, p->out_per_group - first * lanes);
-    const ptrdiff_t k = b->g * p->out_per_group + first * lanes;
+    const ptrdiff_t channels =
+        gc_min(vectors * lanes, gc_winograd_row_out(plan, s, b->g) - first * lanes);
+    const ptrdiff_t k = b->g * s->out + first * lanes;
     const ptrdiff_t weights = b->g * gc_winograd_row_group(plan, s) +
                               first * gc_winograd_row_transformed(plan, s) * lanes;
     const block o = {
@@ -310,18 +346,15 @@ void gc_winograd_row_work(const gc_run *run, void *scratch, ptrdiff_t first, ptr
     box b = {.run = run, .s = s};
     bind(&b, scratch);
     memset(b.windows, 0, (size_t)(b.products - b.windows)); /* behind a box, too, is read */
-    ptrdiff_t ready = -1;
+    ptrdiff_t before = -1;
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t place = unit / s->blocks, slice = place / s->boxes;
-        if (place != ready) {
-            b.first = gc_cut(p->out_size[1], s->boxes, place % s->boxes);
-            b.rows = gc_cut(p->out_size[1], s->boxes, place % s->boxes + 1) - b.first;
-            b.depth = slice % p->out_size[0];
-            b.g = slice / p->out_size[0] % p->groups;
-            b.n = slice / p->out_size[0] / p->groups;
-            transform(&b);
-            ready = place;
-        }
+        const ptrdiff_t place = unit / s->blocks, slice = place / s->boxes, i = place % s->boxes;
+        b.depth = slice % p->out_size[0];
+        b.g = slice / p->out_size[0] % s->groups;
+        b.n = slice / p->out_size[0] / s->groups;
+        go_to(&b, gc_cut(p->out_size[1], s->boxes, i), gc_cut(p->out_size[1], s->boxes, i + 1),
+              slice == before);
+        before = slice;
         run_block(&b, unit % s->blocks);
     }
 }

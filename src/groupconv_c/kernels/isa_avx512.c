@@ -142,6 +142,13 @@ GC_INLINE f64_v f64_hold(f64_v v) {
 GC_INLINE f64_v f64_spread(f64_v v, f64_x i) { return _mm512_permutexvar_pd(i, v); }
 #define GC_SHIFTS_VECTORS
 #define GC_SPREADS_OPERANDS
+#define GC_SPREADS_PAIRS
+GC_INLINE f32_v f32_pairs(const float *p) {
+    double both;
+    memcpy(&both, p, sizeof both);
+    return _mm512_castpd_ps(_mm512_set1_pd(both));
+}
+GC_INLINE f64_v f64_pairs(const double *p) { return _mm512_broadcast_f64x2(_mm_loadu_pd(p)); }
 GC_INLINE f32_v f32_keep(f32_v v, f32_m m) { return _mm512_maskz_mov_ps(m, v); }
 GC_INLINE f64_v f64_keep(f64_v v, f64_m m) { return _mm512_maskz_mov_pd(m, v); }
 #define SHIFTED_F32(a, b, n) \

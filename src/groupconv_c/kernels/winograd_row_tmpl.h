@@ -3,34 +3,44 @@
 
 #define G OP(win_v)
 
+/* Lanes in an order that two groups share a vector in; NULL: as they are. */
+GC_INLINE G OP(ordered)(G x, const int32_t *order) {
+    return order ? (G)OP(spread)((V)x, OP(index)(order)) : x;
+}
+
 static void OP(winograd_row_weights)(const gc_winograd_row_weights *a) {
-    for (ptrdiff_t i = 0; i < a->pairs; i++) {
+    for (ptrdiff_t i = 0; i < a->rows; i++) {
         G w[GC_ROW_TAPS], u[GC_ROW_WINDOW];
         GC_UNROLL(3)
         for (int t = 0; t < GC_ROW_TAPS; t++)
-            w[t] = (G)OP(load)((const real *)a->from + t * a->tap + i * LANES);
+            w[t] =
+                OP(ordered)((G)OP(load)((const real *)a->from + t * a->tap + i * LANES), a->order);
         OP(kernel_6)(w, GC_ROW_TAPS, u);
         GC_UNROLL(6)
         for (int e = 0; e < GC_ROW_WINDOW; e++)
-            OP(store)((real *)a->to + e * a->element + i * a->pair, (V)u[e]);
+            OP(store)((real *)a->to + e * a->element + i * a->row, (V)u[e]);
     }
 }
 
-GC_INLINE void OP(row_windows)(const gc_winograd_row_input *a, const real *from, real *out, M lanes,
+/* Windows of one vector of channels, all of whose lanes are there if WHOLE. */
+GC_INLINE void OP(row_windows)(const gc_winograd_row_input *a, ptrdiff_t c, const int32_t *order,
                                const int WHOLE) {
+    const M lanes = OP(mask)(gc_window_bits(0, a->channels - c, LANES));
     const ptrdiff_t step = a->step, element = a->element;
-    for (ptrdiff_t t = 0, u = a->first; t < a->tiles; t++, u += GC_ROW_OUTPUTS, out += a->tile) {
-        const real *x = from + u * step;
+    const size_t columns = (size_t)a->columns;
+    const real *x = (const real *)a->from + a->first * step + c;
+    real *out = (real *)a->out + c;
+    ptrdiff_t u = a->first;
+    for (ptrdiff_t t = a->tiles; t > 0; t--, x += GC_ROW_OUTPUTS * step, out += a->tile) {
         G d[GC_ROW_WINDOW];
-        if (WHOLE && u >= 0 && u + GC_ROW_WINDOW <= a->columns) {
-            GC_UNROLL(6)
-            for (int i = 0; i < GC_ROW_WINDOW; i++) d[i] = (G)OP(load)(x + i * step);
-        } else {
-            GC_UNROLL(6)
-            for (int i = 0; i < GC_ROW_WINDOW; i++)
-                d[i] = (G)(u + i >= 0 && u + i < a->columns ? OP(load_mask)(x + i * step, lanes)
-                                                            : OP(set1)(0));
+        GC_UNROLL(6)
+        for (int i = 0; i < GC_ROW_WINDOW; i++) {
+            V column = OP(set1)(0);
+            if ((size_t)(u + i) < columns)
+                column = WHOLE ? OP(load)(x + i * step) : OP(load_mask)(x + i * step, lanes);
+            d[i] = OP(ordered)((G)column, order);
         }
+        u += GC_ROW_OUTPUTS;
         OP(input6)(d);
         GC_UNROLL(6)
         for (int e = 0; e < GC_ROW_WINDOW; e++) OP(store)(out + e * element, (V)d[e]);
@@ -38,20 +48,28 @@ GC_INLINE void OP(row_windows)(const gc_winograd_row_input *a, const real *from,
 }
 
 static void OP(winograd_row_input)(const gc_winograd_row_input *a) {
-    const real *from = a->from;
-    real *out = a->out;
     for (ptrdiff_t c = 0; c < a->channels; c += LANES) {
-        const M lanes = OP(mask)(gc_window_bits(0, a->channels - c, LANES));
-        if (a->channels - c >= LANES)
-            OP(row_windows)(a, from + c, out + c, lanes, 1);
+        if (a->channels - c < LANES)
+            OP(row_windows)(a, c, a->order, 0);
+        else if (a->order)
+            OP(row_windows)(a, c, a->order, 1);
         else
-            OP(row_windows)(a, from + c, out + c, lanes, 0);
+            OP(row_windows)(a, c, NULL, 1);
     }
 }
 
-/* J times I positions: a pointer for each I of them. */
+/* S reals in turn. */
+GC_INLINE V OP(row_input)(const real *x, const int S) {
+#ifdef GC_SPREADS_PAIRS
+    if (S == 2) return OP(pairs)(x);
+#endif
+    (void)S;
+    return OP(set1)(*x);
+}
+
+/* J times I positions: a pointer for each I of them. S groups in turn in the lanes. */
 GC_INLINE void OP(lane_products_body)(const gc_lane_products *a, const int J, const int I,
-                                      const int VB) {
+                                      const int VB, const int S) {
     V acc[28];
     GC_UNROLL(28)
     for (int i = 0; i < J * I * VB; i++) acc[i] = OP(set1)(0);
@@ -68,14 +86,14 @@ GC_INLINE void OP(lane_products_body)(const gc_lane_products *a, const int J, co
             for (int j = 0; j < J; j++) {
                 GC_UNROLL(8)
                 for (int i = 0; i < I; i++) {
-                    const V in = OP(set1)(x[j][i * step]);
+                    const V in = OP(row_input)(x[j] + i * step, S);
                     GC_UNROLL(3)
                     for (int v = 0; v < VB; v++) {
                         V *sum = &acc[(j * I + i) * VB + v];
                         *sum = OP(fma)(in, weight[v], *sum);
                     }
                 }
-                GC_STEP(x[j], 1);
+                GC_STEP(x[j], S);
             }
         }
     }
@@ -98,7 +116,7 @@ GC_INLINE void OP(lane_products_body)(const gc_lane_products *a, const int J, co
 #define LANE_PRODUCTS(J, I, VB)                                                    \
     GC_NOINLINE void GC_CAT(OP(lane_products_),                                    \
                             GC_CAT(J, GC_CAT(I, VB)))(const gc_lane_products *a) { \
-        if (LANE_PRODUCTS_FIT(J, I, VB)) OP(lane_products_body)(a, J, I, VB);      \
+        if (LANE_PRODUCTS_FIT(J, I, VB)) OP(lane_products_body)(a, J, I, VB, 1);   \
     }
 LANE_PRODUCTS(4, 7, 1)
 LANE_PRODUCTS(4, 6, 1)
@@ -128,8 +146,27 @@ LANE_PRODUCTS(1, 1, 3)
     {LANE_PRODUCTS_FIT(J, I, VB) ? (J) * (I) : 0, \
      GC_CAT(OP(lane_products_), GC_CAT(J, GC_CAT(I, VB)))}
 
+/* Where an instruction spreads two reals over a vector. */
+#ifdef GC_SPREADS_PAIRS
+#define LANE_PAIR_PRODUCTS(J, I)                                                                \
+    GC_NOINLINE void GC_CAT(OP(lane_pair_products_), GC_CAT(J, I))(const gc_lane_products *a) { \
+        OP(lane_products_body)(a, J, I, 1, 2);                                                  \
+    }
+LANE_PAIR_PRODUCTS(4, 7)
+LANE_PAIR_PRODUCTS(4, 6)
+LANE_PAIR_PRODUCTS(4, 5)
+LANE_PAIR_PRODUCTS(2, 8)
+LANE_PAIR_PRODUCTS(2, 7)
+LANE_PAIR_PRODUCTS(2, 6)
+LANE_PAIR_PRODUCTS(1, 8)
+LANE_PAIR_PRODUCTS(1, 4)
+#define LANE_PAIR_PRODUCTS_ENTRY(J, I, VB) \
+    {(J) * (I), GC_CAT(OP(lane_pair_products_), GC_CAT(J, I))}
+#endif
+
 /* Results of a tile of one vector of channels, without residual and activation. */
-GC_INLINE void OP(row_results)(const real *in, ptrdiff_t element, G init, G *y) {
+GC_INLINE void OP(row_results)(const real *in, ptrdiff_t element, G init, const int32_t *back,
+                               G *y) {
     G m[GC_ROW_WINDOW];
     GC_UNROLL(6)
     for (int e = 0; e < GC_ROW_WINDOW; e++) m[e] = (G)OP(load)(in + e * element);
@@ -138,14 +175,17 @@ GC_INLINE void OP(row_results)(const real *in, ptrdiff_t element, G init, G *y) 
     y[1] = OP(plus)(q, 2, s);
     y[2] = OP(plus)(p, 4, r);
     y[3] = OP(plus)(q + m[5], 8, s);
+    GC_UNROLL(4)
+    for (int i = 0; i < GC_ROW_OUTPUTS; i++) y[i] = OP(ordered)(y[i], back);
 }
 
 /* Of vector v, to its place; all its lanes, clamped, if WHOLE. The sum's x * 0 is zero for finite x only. */
-GC_INLINE G OP(row_outputs)(const gc_winograd_row_output *a, int v, const int WHOLE,
-                            const int CLAMP, const int RESIDUAL) {
+GC_INLINE G OP(row_outputs)(const gc_winograd_row_output *a, int v, const int32_t *back,
+                            const int WHOLE, const int CLAMP, const int RESIDUAL) {
     const int stored = v == a->vectors - 1 ? a->last : LANES;
     const M lanes = OP(mask)(gc_window_bits(0, stored, LANES));
-    const G init = (G)OP(load_mask)((const real *)a->init + v * LANES, lanes);
+    const G init =
+        OP(ordered)((G)OP(load_mask)((const real *)a->init + v * LANES, lanes), a->order);
     const V high = OP(set1)((real)a->epilogue.high), low = OP(set1)((real)a->epilogue.low);
     const real *in = (const real *)a->in + v * LANES;
     const real *residual = RESIDUAL ? (const real *)a->residual + v * LANES : NULL;
@@ -153,7 +193,7 @@ GC_INLINE G OP(row_outputs)(const gc_winograd_row_output *a, int v, const int WH
     G sum = {0};
     for (ptrdiff_t left = a->count; left > 0; left -= GC_ROW_OUTPUTS, in += a->vectors * LANES) {
         G y[GC_ROW_OUTPUTS];
-        OP(row_results)(in, a->element, init, y);
+        OP(row_results)(in, a->element, init, back, y);
         GC_UNROLL(4)
         for (int i = 0; i < GC_ROW_OUTPUTS; i++) {
             if (i >= left) break;
@@ -172,19 +212,24 @@ GC_INLINE G OP(row_outputs)(const gc_winograd_row_output *a, int v, const int WH
     return sum;
 }
 
+#define ROW_OUTPUTS(BACK, WHOLE, CLAMP)                               \
+    sum += a->residual ? OP(row_outputs)(a, v, BACK, WHOLE, CLAMP, 1) \
+                       : OP(row_outputs)(a, v, BACK, WHOLE, CLAMP, 0)
 static int OP(winograd_row_output)(const gc_winograd_row_output *a) {
-    const int residual = a->residual != NULL;
     G sum = {0};
     for (int v = 0; v < a->vectors; v++) {
         const int whole = v < a->vectors - 1 || a->last == LANES;
         if (!a->epilogue.clamp)
-            sum += residual ? OP(row_outputs)(a, v, 0, 0, 1) : OP(row_outputs)(a, v, 0, 0, 0);
+            ROW_OUTPUTS(a->back, 0, 0);
         else if (!whole)
-            sum += residual ? OP(row_outputs)(a, v, 0, 1, 1) : OP(row_outputs)(a, v, 0, 1, 0);
+            ROW_OUTPUTS(a->back, 0, 1);
+        else if (a->back)
+            ROW_OUTPUTS(a->back, 1, 1);
         else
-            sum += residual ? OP(row_outputs)(a, v, 1, 1, 1) : OP(row_outputs)(a, v, 1, 1, 0);
+            ROW_OUTPUTS(NULL, 1, 1);
     }
     return OP(sum)((V)sum) != 0;
 }
+#undef ROW_OUTPUTS
 
 #undef G
