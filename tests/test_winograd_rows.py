@@ -1,7 +1,8 @@
 """Winograd's F(4, 3) along rows: its error bound, infinities and NaN, overflow, the same bits.
 
 One dimension of what `test_winograd` describes: ``A^T [(G w) * (B^T x)]`` for each kernel row,
-summed over rows, depths and channels before the last transform. The bound is made of magnitudes likewise.
+summed over rows, depths and channels before the last transform. The bound is made of magnitudes
+likewise.
 """
 
 from __future__ import annotations

@@ -118,15 +118,25 @@ double gc_problem_bytes(const gc_problem *p) {
     return (in + out * (p->has_residual ? 2 : 1) + weight) * (double)gc_storage_size(p->dtype);
 }
 
+/* Cycles of an element that comes from a cache line of its own; lines that hold channels of one group only are still
+ * there for the next channel, more often. */
+static double strided_cycles(ptrdiff_t stride, ptrdiff_t group_bytes) {
+    enum { line = 64 };
+    if (stride < line && stride > -line) return 0;
+    return group_bytes >= 2 * line ? 3 : 6;
+}
+
 double gc_strided_cycles(const gc_plan *plan) {
-    enum { line = 64, per_element = 6 }; /* each element comes from a cache line of its own */
     const gc_problem *p = &plan->problem;
-    double elements = 0;
-    if (p->in_size[2] > 1 && (p->input_strides[4] >= line || p->input_strides[4] <= -line))
-        elements += (double)(p->batch * p->groups * p->in_per_group) * product(p->in_size);
-    if (p->out_size[2] > 1 && (p->output_strides[4] >= line || p->output_strides[4] <= -line))
-        elements += (double)(p->batch * p->groups * p->out_per_group) * product(p->out_size);
-    return elements * per_element;
+    const ptrdiff_t size = plan->storage_size;
+    double cycles = 0;
+    if (p->in_size[2] > 1)
+        cycles += (double)(p->batch * p->groups * p->in_per_group) * product(p->in_size) *
+                  strided_cycles(p->input_strides[4], p->in_per_group * size);
+    if (p->out_size[2] > 1)
+        cycles += (double)(p->batch * p->groups * p->out_per_group) * product(p->out_size) *
+                  strided_cycles(p->output_strides[4], p->out_per_group * size);
+    return cycles;
 }
 
 gc_stream gc_stream_input(const gc_plan *plan, const char *image, ptrdiff_t channels,

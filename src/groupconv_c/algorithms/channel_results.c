@@ -1,5 +1,7 @@
 #include "channel_results.h"
 
+#include <math.h>
+
 #include "channel_box.h"
 
 /* Output positions that follow each other, from `first` of a row on. */
@@ -40,18 +42,32 @@ const char *gc_channel_results_residual(const gc_channel_results *r, ptrdiff_t r
     return (const char *)r->run->arrays->residual + offset_in(p->residual_strides, r, row, column);
 }
 
-static void turn_residual(const gc_channel_results *r, const stretch *at, char *tile) {
-    const gc_plan *plan = r->run->plan;
-    gc_channel_box_turn(plan, gc_channel_results_residual(r, at->row, at->first),
-                        plan->problem.residual_strides[1], r->channels, tile,
-                        r->step / (ptrdiff_t)plan->kernels->real_size, at->count);
+gc_lane_epilogue gc_channel_results_before(const gc_channel_results *r) {
+    if (r->turned && !r->run->plan->problem.has_residual) return r->epilogue;
+    return (gc_lane_epilogue){.clamp = 1, .low = -INFINITY, .high = INFINITY};
 }
 
 static void turn_results(const gc_channel_results *r, const stretch *at, char *tile) {
     const gc_plan *plan = r->run->plan;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t *to = plan->problem.output_strides;
+    const ptrdiff_t *to = plan->problem.output_strides, *add = plan->problem.residual_strides;
+    const char *residual = gc_channel_results_residual(r, at->row, at->first);
     for (ptrdiff_t i = 0; i < at->count; i += lanes) {
+        if (residual) {
+            const gc_turn_finish f = {
+                .from = tile + i * r->step,
+                .from_step = r->step / size,
+                .rows = gc_min(at->count - i, lanes),
+                .n = r->channels,
+                .to = gc_channel_results_output(r, at->row, at->first) + i * to[4],
+                .to_step = to[1] / size,
+                .residual = residual + i * add[4],
+                .residual_step = add[1] / size,
+                .epilogue = r->epilogue,
+            };
+            plan->kernels->turn_finish(&f);
+            continue;
+        }
         const gc_turn t = {
             .from = tile + i * r->step,
             .from_step = r->step / size,
@@ -97,11 +113,6 @@ static void move(const gc_channel_results *r, ptrdiff_t first, ptrdiff_t last, c
         tile += at.count * r->step;
         i += at.count;
     }
-}
-
-void gc_channel_results_fetch(const gc_channel_results *r, ptrdiff_t first, ptrdiff_t last,
-                              char *tile) {
-    move(r, first, last, tile, turn_residual);
 }
 
 void gc_channel_results_store(const gc_channel_results *r, ptrdiff_t first, ptrdiff_t last,

@@ -7,12 +7,13 @@
 
 typedef struct gc_channel_results {
     const gc_run *run;
-    ptrdiff_t n, depth;    /* image and depth of the output */
-    ptrdiff_t k, channels; /* the first output channel, and how many */
-    ptrdiff_t wide;        /* positions of a row */
-    int joined;            /* rows follow each other in output and residual */
-    ptrdiff_t step;        /* bytes of a position in the tile */
-    int turned; /* the microkernel finishes results; squares of vectors are turned on their way */
+    ptrdiff_t n, depth;        /* image and depth of the output */
+    ptrdiff_t k, channels;     /* the first output channel, and how many */
+    ptrdiff_t wide;            /* positions of a row */
+    int joined;                /* rows follow each other in output and residual */
+    ptrdiff_t step;            /* bytes of a position in the tile */
+    int turned;                /* squares of vectors are turned on their way */
+    gc_lane_epilogue epilogue; /* of theirs, where there is a residual */
 } gc_channel_results;
 
 /* Whether rows of `wide` positions follow each other in output and residual. */
@@ -25,10 +26,11 @@ char *gc_channel_results_output(const gc_channel_results *r, ptrdiff_t row, ptrd
 const char *gc_channel_results_residual(const gc_channel_results *r, ptrdiff_t row,
                                         ptrdiff_t column);
 
-/* Positions first .. last - 1 of a depth: of the residual into a tile like that of results; of results from the tile to
- * their place. */
-void gc_channel_results_fetch(const gc_channel_results *r, ptrdiff_t first, ptrdiff_t last,
-                              char *tile);
+/* What a microkernel does to results before they wait in the tile: everything, if they are turned and there is no
+ * residual; otherwise nothing, since it is done on their way. */
+gc_lane_epilogue gc_channel_results_before(const gc_channel_results *r);
+
+/* Positions first .. last - 1 of a depth, from the tile to their place. */
 void gc_channel_results_store(const gc_channel_results *r, ptrdiff_t first, ptrdiff_t last,
                               char *tile);
 

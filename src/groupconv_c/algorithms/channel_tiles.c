@@ -274,8 +274,7 @@ static gc_status create(gc_plan *plan) {
     if (status != GC_OK) return status;
     plan->units = p->batch * p->groups * s->out[0] * s->boxes * s->blocks;
     if (s->out[0] * s->out[1] * s->out[2] == 0) plan->units = 0;
-    plan->scratch_size = gc_channel_tiles_packed(plan, s) +
-                         gc_channel_tiles_tile(plan, s) * (p->has_residual ? 2 : 1);
+    plan->scratch_size = gc_channel_tiles_packed(plan, s) + gc_channel_tiles_tile(plan, s);
     plan->prepared_size =
         (size_t)(p->groups * s->vectors * gc_channel_tiles_weights(p) * kernels->lanes * size);
     plan->prepare_units = p->groups * s->vectors;

@@ -1,5 +1,4 @@
 /* The work of plans with output channels of one group in the lanes: pack a box, sum tiles, store them. */
-#include <math.h>
 #include <string.h>
 
 #include "channel_tiles.h"
@@ -8,7 +7,7 @@
 typedef struct box {
     const gc_run *run;
     const gc_channel_tiles_state *s;
-    char *packed, *tile, *residual;     /* input; results and residuals that wait */
+    char *packed, *tile;                /* input; results that wait */
     gc_stream *ahead;                   /* the next group's input */
     ptrdiff_t n, g, depth, first, last; /* runs first .. last - 1 of the depth */
 } box;
@@ -74,10 +73,7 @@ static void sum_runs(const box *b, const gc_channel_results *o, gc_lane_tile *a,
             a->run[r].count = (int)at.count;
             a->run[r].out =
                 s->plain ? gc_channel_results_output(o, at.row, at.first) : b->tile + waits;
-            if (s->plain)
-                a->run[r].residual = gc_channel_results_residual(o, at.row, at.first);
-            else if (o->turned && b->run->plan->problem.has_residual)
-                a->run[r].residual = b->residual + waits;
+            if (s->plain) a->run[r].residual = gc_channel_results_residual(o, at.row, at.first);
         }
         a->soon = NULL;
         if (i + 2 < b->last && s->plain) {
@@ -95,7 +91,6 @@ static void sum_places(const box *b, const gc_channel_results *o, gc_lane_tile *
     const gc_channel_tiles_state *s = b->s;
     const gc_kernels *kernels = b->run->plan->kernels;
     const ptrdiff_t most = kernels->lane_place_count[vb - 1];
-    const int residual = b->run->plan->problem.has_residual && (s->plain || o->turned);
     const ptrdiff_t to_next_row = s->in_row - s->out[2] * s->in_column;
     for (ptrdiff_t i = first, count; i < last; i += count) {
         stretch at = {i / s->out[2], i % s->out[2], 1};
@@ -105,9 +100,7 @@ static void sum_places(const box *b, const gc_channel_results *o, gc_lane_tile *
         a->run[0].count = (int)count;
         a->run[0].out = s->plain ? gc_channel_results_output(o, at.row, at.first)
                                  : b->tile + (i - first) * o->step;
-        if (residual)
-            a->run[0].residual = s->plain ? gc_channel_results_residual(o, at.row, at.first)
-                                          : b->residual + (i - first) * o->step;
+        if (s->plain) a->run[0].residual = gc_channel_results_residual(o, at.row, at.first);
         const char *in = input_of(b, at.row, at.first);
         for (ptrdiff_t j = 0, left = s->out[2] - at.first; j < most; j++) {
             a->place[j] = j < count ? in : a->place[0]; /* what is not stored reads anything */
@@ -137,13 +130,14 @@ static void run_block(const box *b, ptrdiff_t index) {
         .wide = s->out[2],
         .joined = s->joined,
         .step = vb * lanes * size,
+        .epilogue = s->epilogue,
     };
     o.turned = !s->plain && gc_channel_results_turn(plan, o.channels);
     gc_lane_tile a = {
         .step = s->in_column / size,
         .channel = s->box.channel,
         .out_step = s->plain ? p->output_strides[4] / size : vb * lanes,
-        .residual_step = s->plain ? p->residual_strides[4] / size : vb * lanes,
+        .residual_step = p->residual_strides[4] / size,
         .taps = s->taps,
         .ntaps = s->ntaps,
         .channels = s->channels,
@@ -153,12 +147,10 @@ static void run_block(const box *b, ptrdiff_t index) {
         .last = (int)(o.channels - (vb - 1) * lanes),
         .epilogue = s->epilogue,
     };
-    if (!s->plain && !o.turned)
-        a.epilogue = (gc_lane_epilogue){.clamp = 1, .low = -INFINITY, .high = INFINITY};
+    if (!s->plain) a.epilogue = gc_channel_results_before(&o);
     for (ptrdiff_t i = b->first; i < b->last; i += s->held) {
         const ptrdiff_t end = gc_min(i + s->held, b->last);
         const ptrdiff_t from = position_of(s, i), to = position_of(s, end);
-        if (o.turned && p->has_residual) gc_channel_results_fetch(&o, from, to, b->residual);
         (s->places ? sum_places : sum_runs)(b, &o, &a, vb, i, end);
         if (!s->plain) gc_channel_results_store(&o, from, to, b->tile);
     }
@@ -184,7 +176,6 @@ void gc_channel_tiles_work(const gc_run *run, void *scratch, ptrdiff_t first, pt
     gc_stream ahead = {0};
     box b = {.run = run, .s = s, .packed = scratch, .ahead = &ahead};
     b.tile = b.packed + gc_channel_tiles_packed(plan, s);
-    b.residual = b.tile + gc_channel_tiles_tile(plan, s);
     ptrdiff_t packed = -1;
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const ptrdiff_t place = unit / s->blocks, slice = place / s->boxes;

@@ -206,9 +206,6 @@ gc_winograd_row_sizes gc_winograd_row_scratch(const gc_plan *plan, const gc_wino
         .windows = gc_round_up((size_t)windows * size, 64),
         .products = gc_round_up((size_t)(GC_ROW_WINDOW * held) * size, 64),
         .results = gc_round_up((size_t)(GC_ROW_OUTPUTS * held + lanes) * size, 64),
-        .residual = p->has_residual && !s->plain
-                        ? gc_round_up((size_t)(GC_ROW_OUTPUTS * held) * size, 64)
-                        : 0,
         .input = gc_round_up((size_t)gc_max(p->kernel[0] * s->box.slice, turned) * size, 64),
     };
     return z;
@@ -279,7 +276,7 @@ static gc_status create(gc_plan *plan) {
     plan->units = p->batch * s->groups * p->out_size[0] * s->boxes * s->blocks;
     if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     const gc_winograd_row_sizes z = gc_winograd_row_scratch(plan, s);
-    plan->scratch_size = z.windows + z.products + z.results + z.residual + z.input;
+    plan->scratch_size = z.windows + z.products + z.results + z.input;
     plan->prepared_size = (size_t)(s->groups * gc_winograd_row_group(plan, s)) * kernels->real_size;
     plan->prepare_units = s->groups * s->vectors;
     plan->prepared_key = (size_t)(GC_KEY_WINOGRAD_ROW + 256 * s->vb);

@@ -40,7 +40,7 @@ typedef struct gc_winograd_row {
 
 /* Bytes of each part of a thread's scratch memory, in this order. */
 typedef struct gc_winograd_row_sizes {
-    size_t windows, products, results, residual, input;
+    size_t windows, products, results, input;
 } gc_winograd_row_sizes;
 
 gc_winograd_row_sizes gc_winograd_row_scratch(const gc_plan *plan, const gc_winograd_row *s);

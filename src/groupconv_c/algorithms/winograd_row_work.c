@@ -13,7 +13,7 @@
 typedef struct box {
     const gc_run *run;
     const gc_winograd_row *s;
-    char *windows, *products, *results, *residual, *input;
+    char *windows, *products, *results, *input;
     ptrdiff_t n, g, depth; /* of the output */
     ptrdiff_t first, rows; /* output rows of a box */
     int packed;            /* their input is in the packed box */
@@ -24,8 +24,7 @@ static void bind(box *b, char *scratch) {
     b->windows = scratch;
     b->products = b->windows + z.windows;
     b->results = b->products + z.products;
-    b->residual = b->results + z.results;
-    b->input = b->residual + z.residual;
+    b->input = b->results + z.results;
 }
 
 /* Input channels of the box's groups. */
@@ -226,7 +225,7 @@ static void mend(const block *o, const gc_winograd_row_output *a, ptrdiff_t row,
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const int waits = !b->s->plain;
+    const int waits = !b->s->plain, finishes = !waits || (o->place.turned && !p->has_residual);
     gc_winograd_row_output bare = *a;
     if (!waits) bare.out = b->results;
     bare.out_step = o->vectors * lanes;
@@ -249,7 +248,7 @@ static void mend(const block *o, const gc_winograd_row_output *a, ptrdiff_t row,
     for (ptrdiff_t j = 0; j < a->count; j++) {
         for (ptrdiff_t v = 0; v < o->vectors; v++)
             mend_result(o, row, column + j, v, (char *)f.from + v * lanes * size);
-        if (!waits || o->place.turned) plan->kernels->finish(&f);
+        if (finishes) plan->kernels->finish(&f);
         f.from = (const char *)f.from + bare.out_step * size;
         f.to = (char *)f.to + a->out_step * size;
         if (f.residual) f.residual = (const char *)f.residual + a->residual_step * size;
@@ -270,21 +269,18 @@ static void finish(const block *o, ptrdiff_t first, ptrdiff_t last) {
     const gc_winograd_row *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     const ptrdiff_t begin = result_of(b, first), end = result_of(b, last);
-    const int residual = p->has_residual && (s->plain || o->place.turned);
-    if (residual && !s->plain) gc_channel_results_fetch(&o->place, begin, end, b->residual);
     gc_winograd_row_output a = {
         .init = o->init,
         .element = o->element,
         .out_step = s->plain ? p->output_strides[4] / size : o->vectors * lanes,
-        .residual_step = s->plain ? p->residual_strides[4] / size : o->vectors * lanes,
+        .residual_step = p->residual_strides[4] / size,
         .vectors = (int)o->vectors,
         .last = o->last,
         .order = s->share > 1 ? s->order : NULL,
         .back = s->share > 1 ? s->back : NULL,
         .epilogue = s->epilogue,
     };
-    if (!s->plain && !o->place.turned)
-        a.epilogue = (gc_lane_epilogue){.clamp = 1, .low = -INFINITY, .high = INFINITY};
+    if (!s->plain) a.epilogue = gc_channel_results_before(&o->place);
     for (ptrdiff_t i = first, n; i < last; i += n) {
         const ptrdiff_t row = i / s->tiles, t = i % s->tiles, column = t * GC_ROW_OUTPUTS;
         const ptrdiff_t waits = (result_of(b, i) - begin) * o->place.step;
@@ -293,9 +289,7 @@ static void finish(const block *o, ptrdiff_t first, ptrdiff_t last) {
         a.count = gc_min(n * GC_ROW_OUTPUTS, p->out_size[2] - column);
         a.out = s->plain ? gc_channel_results_output(&o->place, b->first + row, column)
                          : b->results + waits;
-        if (residual)
-            a.residual = s->plain ? gc_channel_results_residual(&o->place, b->first + row, column)
-                                  : b->residual + waits;
+        if (s->plain) a.residual = gc_channel_results_residual(&o->place, b->first + row, column);
         if (plan->kernels->winograd_row_output(&a)) mend(o, &a, row, column);
     }
     if (!s->plain) gc_channel_results_store(&o->place, begin, end, b->results);
@@ -323,7 +317,8 @@ static void run_block(box *b, ptrdiff_t index) {
                   .wide = p->out_size[2],
                   .joined = s->joined,
                   .step = vectors * lanes * size,
-                  .turned = !s->plain && gc_channel_results_turn(plan, channels)},
+                  .turned = !s->plain && gc_channel_results_turn(plan, channels),
+                  .epilogue = s->epilogue},
         .first = first,
         .vectors = vectors,
         .last = (int)(channels - (vectors - 1) * lanes),

@@ -12,6 +12,16 @@ typedef struct gc_lane_epilogue {
     double parameter;
 } gc_lane_epilogue;
 
+/* turn_finish: results with channels side by side at each position, to where positions are side by side:
+ *   to[i*to_step + r] = activation(from[r*from_step + i] + residual[i*residual_step + r])
+ * for positions r < rows <= lanes and channels i < n. */
+typedef struct gc_turn_finish {
+    const void *from, *residual;
+    void *to;
+    ptrdiff_t from_step, to_step, residual_step, rows, n;
+    gc_lane_epilogue epilogue;
+} gc_turn_finish;
+
 /* lane_pack: columns of one input row side by side, for several vectors of channels.
  *   to[v*to_vector + u*lanes + k] = from[v*from_vector + u*step + k]
  * for first <= u < last and channels v*from_vector + k < exist, else 0; u < n. */

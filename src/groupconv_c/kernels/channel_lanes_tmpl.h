@@ -19,6 +19,48 @@ GC_INLINE void OP(lane_store)(real *to, V y, const real *residual, int n, const 
     OP(store_first)(to, y, n);
 }
 
+/* One square: channels i .. of all positions. */
+GC_INLINE void OP(turn_finish_square)(const gc_turn_finish *a, ptrdiff_t i, const int WHOLE) {
+    const ptrdiff_t count = WHOLE ? LANES : gc_smaller(a->n - i, LANES);
+    const ptrdiff_t rows = WHOLE ? LANES : a->rows;
+    const M m = OP(mask)(gc_window_bits(0, count, LANES));
+    V x[LANES];
+    GC_UNROLL(16)
+    for (int r = 0; r < LANES; r++) {
+        const real *from = (const real *)a->from + r * a->from_step + i;
+        if (WHOLE)
+            x[r] = OP(load)(from);
+        else
+            x[r] = r < rows ? OP(load_mask)(from, m) : OP(set1)(0);
+    }
+    OP(turn_square)(x);
+    real *to = (real *)a->to + i * a->to_step;
+    const real *residual = (const real *)a->residual + i * a->residual_step;
+    if (WHOLE) {
+        const V high = OP(set1)((real)a->epilogue.high), low = OP(set1)((real)a->epilogue.low);
+        GC_UNROLL(16)
+        for (int c = 0; c < LANES; c++) {
+            const V y = x[c] + OP(load)(residual);
+            OP(store)(to, OP(min)(high, OP(max)(low, y)));
+            GC_STEP(to, a->to_step);
+            GC_STEP(residual, a->residual_step);
+        }
+        return;
+    }
+    for (ptrdiff_t c = 0; c < count; c++, to += a->to_step, residual += a->residual_step)
+        if (a->epilogue.clamp)
+            OP(lane_store)(to, x[c], residual, (int)rows, &a->epilogue, 1);
+        else
+            OP(lane_store)(to, x[c], residual, (int)rows, &a->epilogue, 0);
+}
+
+static void OP(turn_finish)(const gc_turn_finish *a) {
+    ptrdiff_t i = 0;
+    if (a->rows == LANES && a->epilogue.clamp)
+        for (; i + LANES <= a->n; i += LANES) OP(turn_finish_square)(a, i, 1);
+    for (; i < a->n; i += LANES) OP(turn_finish_square)(a, i, 0);
+}
+
 /* --- several groups to a vector --- */
 
 static void OP(lane_pack)(const gc_lane_pack *a) {

@@ -59,6 +59,7 @@ static const gc_kernels OP(table) = {
     .row_dot = {{ROW_DOT_ENTRIES(1, 1), ROW_DOT_ENTRIES(1, 2), ROW_DOT_ENTRIES(1, 3)},
                 {ROW_DOT_ENTRIES(2, 1), ROW_DOT_ENTRIES(2, 2), ROW_DOT_ENTRIES(2, 3)}},
     .turn = OP(turn),
+    .turn_finish = OP(turn_finish),
     .max_lane_dot_tb = {LANE_DOT_MAX_TB(1), LANE_DOT_MAX_TB(2)},
     .lane_dot = {LANE_DOT_ENTRIES(1), LANE_DOT_ENTRIES(2), LANE_DOT_ENTRIES(3), LANE_DOT_ENTRIES(4),
                  LANE_DOT_ENTRIES(5), LANE_DOT_ENTRIES(6), LANE_DOT_ENTRIES(7),

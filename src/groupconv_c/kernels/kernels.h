@@ -42,6 +42,7 @@ typedef struct gc_kernels {
     int max_row_dot;
     gc_row_dot_fn *row_dot[2][GC_MAX_ROW_DOT_ROWS][GC_MAX_ROW_DOT_COLUMNS];
     void (*turn)(const gc_turn *);
+    void (*turn_finish)(const gc_turn_finish *);
     int max_lane_dot_tb[GC_MAX_LANE_DOT_VB];
     gc_lane_dot_fn *lane_dot[GC_MAX_LANE_DOT_TB][GC_MAX_LANE_DOT_VB];
     void (*winograd_weights[GC_WINOGRAD_KINDS])(const gc_winograd_weights *);
