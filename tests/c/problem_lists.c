@@ -170,7 +170,7 @@ int problem_lanes(int index, gc_problem *p) {
 }
 
 int problem_columns(int index, gc_problem *p) {
-    static const ptrdiff_t in[] = {8, 9, 16, 24, 33}, out[] = {8, 5, 16, 17, 40};
+    static const ptrdiff_t in[] = {8, 9, 16, 24, 33, 4}, out[] = {8, 5, 16, 17, 40, 4};
     static const ptrdiff_t heights[] = {1, 3, 4};
     enum { nin = sizeof in / sizeof *in, nout = sizeof out / sizeof *out };
     enum { nheights = sizeof heights / sizeof *heights, kinds = 4 };

@@ -22,7 +22,7 @@ int problem_rolling(int index, gc_problem *p);
  * 0 when `index` is behind the last. */
 int problem_lanes(int index, gc_problem *p);
 
-/* Groups of 8 and more channels by kernels of 3 columns, around the edges of vectors of channels: 0 when `index`
+/* Groups of 4 and more channels by kernels of 3 columns, around the edges of vectors of channels: 0 when `index`
  * is behind the last. */
 int problem_columns(int index, gc_problem *p);
 

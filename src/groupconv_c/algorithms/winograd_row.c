@@ -18,7 +18,7 @@
 #include "winograd_row.h"
 
 enum {
-    least_channels = 8,       /* fewer do not repay their transforms, */
+    least_channels = 4,       /* fewer do not repay their transforms, */
     least_products = 64,      /* and in shorter sums its error would be seen */
     box_bytes = 256 * 1024,   /* of transformed windows */
     wanted_units = 4,         /* of small problems too */
@@ -35,7 +35,7 @@ static const char *refuse(const gc_plan *plan) {
     if (p->stride[1] != 1 || p->stride[2] != 1) return "it needs stride 1";
     if (p->op == GC_CONV_TRANSPOSE && p->stride[0] != 1) return "it needs stride 1";
     if (p->dilation[2] != 1) return "it needs columns of dilation 1";
-    if (p->in_per_group < least_channels) return "it needs 8 input channels to a group";
+    if (p->in_per_group < least_channels) return "it needs 4 input channels to a group";
     if (p->in_per_group * p->kernel[0] * p->kernel[1] * p->kernel[2] < least_products)
         return "it needs sums of 64 products";
     return NULL;
@@ -51,20 +51,26 @@ static void destroy(gc_plan *plan) {
     plan->state = NULL;
 }
 
-/* Two groups that fill a vector together share it. */
+static const gc_lane_products_tile *shared_tiles(const gc_plan *plan, int share) {
+    return plan->kernels->lane_shared_products[share == 4];
+}
+
+/* 2 or 4 groups that fill a vector together share it. */
 static void share_vectors(const gc_plan *plan, gc_winograd_row *s) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t icg = p->in_per_group;
-    const int pairs = p->op == GC_CONV && p->groups > 1 && icg == p->out_per_group &&
-                      2 * icg == plan->kernels->lanes &&
-                      plan->kernels->lane_pair_products[0].positions > 0;
-    s->share = pairs ? 2 : 1;
+    const int lanes = plan->kernels->lanes, icg = (int)gc_min(p->in_per_group, lanes);
+    const int share = lanes / icg;
+    const int fill = share * p->in_per_group == lanes && share * p->out_per_group == lanes;
+    s->share = 1;
+    if (p->op == GC_CONV && p->groups > 1 && fill && (share == 2 || share == 4) &&
+        shared_tiles(plan, share)[GC_LANE_PRODUCT_TILES - 1].positions > 0)
+        s->share = share;
     s->groups = gc_ceil_div(p->groups, s->share);
-    s->in = s->share * icg;
+    s->in = s->share * p->in_per_group;
     s->out = s->share * p->out_per_group;
-    for (int32_t l = 0; l < GC_MAX_LANES && pairs; l++) {
-        s->order[l] = l % 2 * (int32_t)icg + l / 2;
-        s->back[l] = l % (int32_t)icg * 2 + l / (int32_t)icg;
+    for (int l = 0; l < lanes && s->share > 1; l++) {
+        s->order[l] = (int32_t)(l % share * icg + l / share);
+        s->back[l] = (int32_t)(l % icg * share + l / icg);
     }
 }
 
@@ -83,6 +89,8 @@ static void lay_out(const gc_plan *plan, gc_winograd_row *s) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     s->source = source_of(plan, s);
     s->ntaps = p->kernel[0] * p->kernel[1];
+    s->turns =
+        p->kernel[0] > 1 && p->stride[0] == 1 && p->dilation[0] == 1 && s->source != GC_ROW_PACKED;
     s->tiles = gc_ceil_div(p->out_size[2], GC_ROW_OUTPUTS);
     s->element = gc_ceil_div(s->in, lanes) * lanes;
     if (s->element * size % 1024 == 0) s->element += lanes; /* tiles would share cache sets */
@@ -110,7 +118,7 @@ static void choose_boxes(const gc_plan *plan, gc_winograd_row *s) {
 
 static const gc_lane_products_tile *tiles_of(const gc_plan *plan, const gc_winograd_row *s,
                                              ptrdiff_t vb) {
-    return s->share > 1 ? plan->kernels->lane_pair_products : plan->kernels->lane_products[vb - 1];
+    return s->share > 1 ? shared_tiles(plan, s->share) : plan->kernels->lane_products[vb - 1];
 }
 
 /* Of the products of some rows for a block of vb vectors. */
@@ -176,17 +184,22 @@ static void choose_blocks(const gc_plan *plan, gc_winograd_row *s) {
     }
 }
 
+/* Windows of depth d of the kernel are the ((first + d) % kernel)-th; `first` is 0 unless depths take turns. */
 static gc_status create_taps(const gc_problem *p, gc_winograd_row *s) {
-    s->taps = malloc((size_t)s->ntaps * sizeof *s->taps);
+    const ptrdiff_t deep = p->kernel[0];
+    s->taps = malloc((size_t)(deep * s->ntaps) * sizeof *s->taps);
     s->direct_taps = malloc((size_t)(s->ntaps * GC_ROW_TAPS) * sizeof *s->direct_taps);
     if (s->taps == NULL || s->direct_taps == NULL) return GC_ERROR_MEMORY;
     ptrdiff_t *tap = s->taps, *direct = s->direct_taps;
-    for (ptrdiff_t d = 0; d < p->kernel[0]; d++)
-        for (ptrdiff_t h = 0; h < p->kernel[1]; h++) {
-            *tap++ = (d * s->in_rows + h * p->dilation[1]) * s->tiles * s->tile;
+    for (ptrdiff_t first = 0; first < deep; first++)
+        for (ptrdiff_t d = 0; d < deep; d++)
+            for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
+                *tap++ =
+                    ((first + d) % deep * s->in_rows + h * p->dilation[1]) * s->tiles * s->tile;
+    for (ptrdiff_t d = 0; d < deep; d++)
+        for (ptrdiff_t h = 0; h < p->kernel[1]; h++)
             for (int w = 0; w < GC_ROW_TAPS; w++)
                 *direct++ = d * s->box.slice + h * p->dilation[1] * s->box.row + w * s->box.pitch;
-        }
     return GC_OK;
 }
 
@@ -215,8 +228,10 @@ gc_winograd_row_sizes gc_winograd_row_scratch(const gc_plan *plan, const gc_wino
 static double other_cycles(const gc_plan *plan, const gc_winograd_row *s) {
     const gc_problem *p = &plan->problem;
     const double lanes = plan->kernels->lanes, in = (double)s->in;
-    const double rows = (double)(p->out_size[0] * p->kernel[0] * (p->out_size[1] + reach(p))),
-                 tiles = (double)s->tiles;
+    const ptrdiff_t deep = p->out_size[0], high = p->out_size[1];
+    const double rows = (double)(s->turns ? (deep + p->kernel[0] - 1) * (high + s->boxes * reach(p))
+                                          : deep * p->kernel[0] * (high + reach(p)));
+    const double tiles = (double)s->tiles;
     const double windows = rows * (20 + tiles * ceil(in / lanes) * 12);
     const double columns = rows * (double)p->in_size[2];
     const double input = s->source == GC_ROW_IN_PLACE ? 0
@@ -322,9 +337,8 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
 
 static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
     const gc_winograd_row *s = plan->state;
-    const ptrdiff_t i = unit / s->blocks % s->boxes, high = plan->problem.out_size[1];
-    return (double)(vectors_of(s, unit % s->blocks) *
-                    (gc_cut(high, s->boxes, i + 1) - gc_cut(high, s->boxes, i)));
+    const gc_winograd_row_place at = gc_winograd_row_at(plan, s, unit / s->blocks);
+    return (double)(vectors_of(s, unit % s->blocks) * (at.last - at.first));
 }
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
@@ -335,7 +349,9 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
              "of %d output channels%s",
              sources[s->source], s->boxes, s->rows * s->tiles,
              s->products[s->vb - 1].tile->positions, s->vb, plan->kernels->lanes,
-             s->share > 1 ? " of two groups" : "");
+             s->share == 2   ? " of 2 groups"
+             : s->share == 4 ? " of 4 groups"
+                             : "");
 }
 
 const gc_algorithm gc_winograd_1x4 = {

@@ -22,16 +22,17 @@ typedef struct gc_row_products {
 
 typedef struct gc_winograd_row {
     ptrdiff_t pad_before[3]; /* of the forward convolution that a transposed one is */
-    int share;               /* groups of a vector, 1 or 2 */
-    int32_t order[GC_MAX_LANES], back[GC_MAX_LANES]; /* of its lanes, where there are 2 */
+    int share;               /* groups of a vector: 1, 2 or 4 */
+    int32_t order[GC_MAX_LANES], back[GC_MAX_LANES]; /* of its lanes, where there are several */
     ptrdiff_t groups, in, out;                       /* units of so many groups; their channels */
     gc_row_source source;
     gc_channel_box box;      /* of results that are computed again, too */
     int plain, joined;       /* the microkernel stores results; rows follow each other */
     ptrdiff_t tiles;         /* of a row: positions of products */
     ptrdiff_t element, tile; /* reals of an element of a window, all its channels; of a window */
-    ptrdiff_t ntaps, *taps;  /* kernel rows of all depths */
-    ptrdiff_t *direct_taps;  /* kernel positions, in the packed box */
+    int turns;              /* depths follow each other: windows of one take the place of another */
+    ptrdiff_t ntaps, *taps; /* kernel rows of all depths, for each first place */
+    ptrdiff_t *direct_taps; /* kernel positions, in the packed box */
     ptrdiff_t boxes, rows, in_rows; /* per depth; rows of the largest box, and of its windows */
     ptrdiff_t vectors, blocks, vb;  /* of output channels of a group */
     gc_row_products products[GC_MAX_LANE_VB];
@@ -61,6 +62,27 @@ static inline ptrdiff_t gc_winograd_row_raw(const gc_plan *plan, const gc_winogr
 static inline ptrdiff_t gc_winograd_row_group(const gc_plan *plan, const gc_winograd_row *s) {
     return s->vectors * plan->kernels->lanes *
            (gc_winograd_row_transformed(plan, s) + gc_winograd_row_raw(plan, s));
+}
+
+/* Where a box is in the output. */
+typedef struct gc_winograd_row_place {
+    ptrdiff_t n, g, depth, first, last;
+} gc_winograd_row_place;
+
+/* Of box i of all, in the order of work: boxes of one depth follow each other, or depths of one box if they take turns. */
+static inline gc_winograd_row_place gc_winograd_row_at(const gc_plan *plan,
+                                                       const gc_winograd_row *s, ptrdiff_t i) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t deep = p->out_size[0], image = i / (deep * s->boxes),
+                    at = i % (deep * s->boxes);
+    const ptrdiff_t box = s->turns ? at / deep : at % s->boxes;
+    return (gc_winograd_row_place){
+        .n = image / s->groups,
+        .g = image % s->groups,
+        .depth = s->turns ? at % deep : at / s->boxes,
+        .first = gc_cut(p->out_size[1], s->boxes, box),
+        .last = gc_cut(p->out_size[1], s->boxes, box + 1),
+    };
 }
 
 /* Output channels of unit g: the last one may have a group less. */

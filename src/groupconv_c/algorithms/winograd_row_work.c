@@ -81,8 +81,13 @@ static void transform_depth(const box *b, gc_winograd_row_input a, const char *s
     }
 }
 
-/* The box's rows of windows from `begin` on. */
-static void transform(const box *b, ptrdiff_t begin) {
+/* The kernel depth whose windows are the first ones. */
+static ptrdiff_t first_place(const box *b) {
+    return b->s->turns ? b->depth % b->run->plan->problem.kernel[0] : 0;
+}
+
+/* The box's rows of windows from `begin` on, of the kernel's depths from `deep` on. */
+static void transform(const box *b, ptrdiff_t begin, ptrdiff_t deep) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const gc_winograd_row *s = b->s;
@@ -90,8 +95,8 @@ static void transform(const box *b, ptrdiff_t begin) {
     const ptrdiff_t top = b->first - s->pad_before[1], rows = window_rows(b);
     const char *image = (const char *)b->run->arrays->input + b->n * i[0] + b->g * s->in * i[1];
     const int packed = s->source == GC_ROW_PACKED, in_place = s->source == GC_ROW_IN_PLACE;
+    const ptrdiff_t depth_bytes = s->in_rows * s->tiles * s->tile * size;
     gc_winograd_row_input a = {
-        .out = b->windows,
         .first = packed ? 0 : -s->pad_before[2],
         .columns = packed ? s->box.columns : p->in_size[2],
         .step = in_place ? i[4] / size : s->in,
@@ -104,7 +109,8 @@ static void transform(const box *b, ptrdiff_t begin) {
     if (packed) pack(b, begin);
     const ptrdiff_t first = gc_min(gc_max(-top, begin), rows);
     const ptrdiff_t last = gc_max(gc_min(p->in_size[1] - top, rows), first);
-    for (ptrdiff_t d = 0; d < p->kernel[0]; d++) {
+    for (ptrdiff_t d = deep; d < p->kernel[0]; d++) {
+        a.out = b->windows + (first_place(b) + d) % p->kernel[0] * depth_bytes;
         const ptrdiff_t z = b->depth * p->stride[0] + d * p->dilation[0] - s->pad_before[0];
         const int there = z >= 0 && z < p->in_size[0];
         const char *row = there ? image + z * i[2] + (top + first) * i[3] : NULL;
@@ -117,32 +123,41 @@ static void transform(const box *b, ptrdiff_t begin) {
             turn(b, row, last - first);
             transform_depth(b, a, b->input, p->in_size[2] * s->in * size, begin, first, last);
         }
-        a.out = (char *)a.out + s->in_rows * s->tiles * s->tile * size;
     }
 }
 
-/* Goes on to the output rows first .. last - 1; `same`: of the image, groups and depth that it has. Windows that it has,
- * of rows at the end of the box before, move to the beginning. */
-static void go_to(box *b, ptrdiff_t first, ptrdiff_t last, int same) {
+/* Goes on to a box. Windows that are there stay: all of them, for another block of output channels; those of rows at the
+ * end of the box before, which move to the beginning; those of all depths but the last. */
+static void go_to(box *b, const gc_winograd_row_place *to) {
     const gc_winograd_row *s = b->s;
+    const ptrdiff_t deep = b->run->plan->problem.kernel[0];
     const ptrdiff_t row = s->tiles * s->tile * (ptrdiff_t)b->run->plan->kernels->real_size;
-    const ptrdiff_t gone = first - b->first;
-    if (same && gone == 0) return; /* for another block of output channels */
-    const ptrdiff_t kept = same ? gc_max(window_rows(b) - gone, 0) : 0;
-    for (ptrdiff_t d = 0; d < b->run->plan->problem.kernel[0] && kept > 0; d++) {
-        char *windows = b->windows + d * s->in_rows * row;
-        memmove(windows, windows + gone * row, (size_t)(kept * row));
+    const int same_groups = to->n == b->n && to->g == b->g;
+    const int same_rows = to->first == b->first && to->last - to->first == b->rows;
+    ptrdiff_t rows = 0, depths = 0; /* that stay */
+    if (same_groups && to->depth == b->depth) {
+        if (same_rows) return;
+        rows = gc_max(b->first + window_rows(b) - to->first, 0);
+        for (ptrdiff_t d = 0; d < deep && rows > 0; d++) {
+            char *windows = b->windows + d * s->in_rows * row;
+            memmove(windows, windows + (to->first - b->first) * row, (size_t)(rows * row));
+        }
+    } else if (same_groups && same_rows && s->turns && to->depth == b->depth + 1) {
+        depths = deep - 1;
     }
-    b->first = first;
-    b->rows = last - first;
-    b->packed = s->source == GC_ROW_PACKED && kept == 0;
-    transform(b, kept);
+    b->n = to->n;
+    b->g = to->g;
+    b->depth = to->depth;
+    b->first = to->first;
+    b->rows = to->last - to->first;
+    b->packed = s->source == GC_ROW_PACKED && rows == 0;
+    transform(b, rows, depths);
 }
 
 /* A block of output channels of a box. */
 typedef struct block {
     box *b;
-    gc_channel_results place;
+    gc_channel_results results;
     ptrdiff_t first, vectors; /* vectors of the group */
     int last;                 /* lanes of the last one */
     const gc_row_products *products;
@@ -158,7 +173,7 @@ static void multiply(const block *o, ptrdiff_t first, ptrdiff_t last) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     const ptrdiff_t weights = gc_winograd_row_taps(plan, s) * o->vectors * lanes;
     gc_lane_products a = {
-        .taps = s->taps,
+        .taps = s->taps + first_place(b) * s->ntaps,
         .ntaps = s->ntaps,
         .channels = plan->problem.in_per_group,
         .step = s->tile,
@@ -225,7 +240,7 @@ static void mend(const block *o, const gc_winograd_row_output *a, ptrdiff_t row,
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const int waits = !b->s->plain, finishes = !waits || (o->place.turned && !p->has_residual);
+    const int waits = !b->s->plain, finishes = !waits || (o->results.turned && !p->has_residual);
     gc_winograd_row_output bare = *a;
     if (!waits) bare.out = b->results;
     bare.out_step = o->vectors * lanes;
@@ -280,19 +295,19 @@ static void finish(const block *o, ptrdiff_t first, ptrdiff_t last) {
         .back = s->share > 1 ? s->back : NULL,
         .epilogue = s->epilogue,
     };
-    if (!s->plain) a.epilogue = gc_channel_results_before(&o->place);
+    if (!s->plain) a.epilogue = gc_channel_results_before(&o->results);
     for (ptrdiff_t i = first, n; i < last; i += n) {
         const ptrdiff_t row = i / s->tiles, t = i % s->tiles, column = t * GC_ROW_OUTPUTS;
-        const ptrdiff_t waits = (result_of(b, i) - begin) * o->place.step;
+        const ptrdiff_t waits = (result_of(b, i) - begin) * o->results.step;
         n = gc_min(s->tiles - t, last - i);
         a.in = b->products + (i - first) * o->vectors * lanes * size;
         a.count = gc_min(n * GC_ROW_OUTPUTS, p->out_size[2] - column);
-        a.out = s->plain ? gc_channel_results_output(&o->place, b->first + row, column)
+        a.out = s->plain ? gc_channel_results_output(&o->results, b->first + row, column)
                          : b->results + waits;
-        if (s->plain) a.residual = gc_channel_results_residual(&o->place, b->first + row, column);
+        if (s->plain) a.residual = gc_channel_results_residual(&o->results, b->first + row, column);
         if (plan->kernels->winograd_row_output(&a)) mend(o, &a, row, column);
     }
-    if (!s->plain) gc_channel_results_store(&o->place, begin, end, b->results);
+    if (!s->plain) gc_channel_results_store(&o->results, begin, end, b->results);
 }
 
 static void run_block(box *b, ptrdiff_t index) {
@@ -309,16 +324,16 @@ static void run_block(box *b, ptrdiff_t index) {
                               first * gc_winograd_row_transformed(plan, s) * lanes;
     const block o = {
         .b = b,
-        .place = {.run = b->run,
-                  .n = b->n,
-                  .depth = b->depth,
-                  .k = k,
-                  .channels = channels,
-                  .wide = p->out_size[2],
-                  .joined = s->joined,
-                  .step = vectors * lanes * size,
-                  .turned = !s->plain && gc_channel_results_turn(plan, channels),
-                  .epilogue = s->epilogue},
+        .results = {.run = b->run,
+                    .n = b->n,
+                    .depth = b->depth,
+                    .k = k,
+                    .channels = channels,
+                    .wide = p->out_size[2],
+                    .joined = s->joined,
+                    .step = vectors * lanes * size,
+                    .turned = !s->plain && gc_channel_results_turn(plan, channels),
+                    .epilogue = s->epilogue},
         .first = first,
         .vectors = vectors,
         .last = (int)(channels - (vectors - 1) * lanes),
@@ -336,20 +351,13 @@ static void run_block(box *b, ptrdiff_t index) {
 }
 
 void gc_winograd_row_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
-    const gc_problem *p = &run->plan->problem;
     const gc_winograd_row *s = run->plan->state;
-    box b = {.run = run, .s = s};
+    box b = {.run = run, .s = s, .n = -1};
     bind(&b, scratch);
     memset(b.windows, 0, (size_t)(b.products - b.windows)); /* behind a box, too, is read */
-    ptrdiff_t before = -1;
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t place = unit / s->blocks, slice = place / s->boxes, i = place % s->boxes;
-        b.depth = slice % p->out_size[0];
-        b.g = slice / p->out_size[0] % s->groups;
-        b.n = slice / p->out_size[0] / s->groups;
-        go_to(&b, gc_cut(p->out_size[1], s->boxes, i), gc_cut(p->out_size[1], s->boxes, i + 1),
-              slice == before);
-        before = slice;
+        const gc_winograd_row_place to = gc_winograd_row_at(run->plan, s, unit / s->blocks);
+        go_to(&b, &to);
         run_block(&b, unit % s->blocks);
     }
 }

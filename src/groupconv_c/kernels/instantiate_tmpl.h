@@ -94,8 +94,9 @@ static const gc_kernels OP(table) = {
     .lane_products = {{LANE_PRODUCTS_OF_1(LANE_PRODUCTS_ENTRY)},
                       {LANE_PRODUCTS_OF_2(LANE_PRODUCTS_ENTRY)},
                       {LANE_PRODUCTS_OF_3(LANE_PRODUCTS_ENTRY)}},
-#ifdef GC_SPREADS_PAIRS
-    .lane_pair_products = {LANE_PRODUCTS_OF_1(LANE_PAIR_PRODUCTS_ENTRY)},
+#ifdef GC_REPEATS_LANES
+    .lane_shared_products = {{LANE_PRODUCTS_OF_1(LANE_PAIR_PRODUCTS_ENTRY)},
+                             {LANE_PRODUCTS_OF_1(LANE_QUAD_PRODUCTS_ENTRY)}},
 #endif
     .winograd_row_weights = OP(winograd_row_weights),
     .winograd_row_input = OP(winograd_row_input),
@@ -140,8 +141,10 @@ const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) =
 #undef LANE_PRODUCTS
 #undef LANE_PRODUCTS_FIT
 #undef LANE_PRODUCTS_ENTRY
-#undef LANE_PAIR_PRODUCTS
+#undef LANE_SHARED_PRODUCTS
+#undef LANE_SHARED_PRODUCTS_FIT
 #undef LANE_PAIR_PRODUCTS_ENTRY
+#undef LANE_QUAD_PRODUCTS_ENTRY
 #undef LANE_PRODUCTS_OF_1
 #undef LANE_PRODUCTS_OF_2
 #undef LANE_PRODUCTS_OF_3

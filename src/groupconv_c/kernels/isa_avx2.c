@@ -204,6 +204,16 @@ GC_INLINE f64_v f64_spread(f64_v v, f64_x i) {
     return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(v), i));
 }
 
+#define GC_REPEATS_LANES
+GC_INLINE f32_v f32_repeated(const float *p, int n) {
+    double both;
+    memcpy(&both, p, sizeof both);
+    return n == 2 ? _mm256_castpd_ps(_mm256_set1_pd(both)) : _mm256_broadcast_ps((const __m128 *)p);
+}
+GC_INLINE f64_v f64_repeated(const double *p, int n) {
+    return n == 2 ? _mm256_broadcast_pd((const __m128d *)p) : _mm256_loadu_pd(p);
+}
+
 #define GC_ISA_NAME avx2
 #include "instantiate.h"
 

@@ -142,13 +142,17 @@ GC_INLINE f64_v f64_hold(f64_v v) {
 GC_INLINE f64_v f64_spread(f64_v v, f64_x i) { return _mm512_permutexvar_pd(i, v); }
 #define GC_SHIFTS_VECTORS
 #define GC_SPREADS_OPERANDS
-#define GC_SPREADS_PAIRS
-GC_INLINE f32_v f32_pairs(const float *p) {
+#define GC_REPEATS_LANES
+GC_INLINE f32_v f32_repeated(const float *p, int n) {
     double both;
     memcpy(&both, p, sizeof both);
-    return _mm512_castpd_ps(_mm512_set1_pd(both));
+    return n == 2 ? _mm512_castpd_ps(_mm512_set1_pd(both))
+                  : _mm512_broadcast_f32x4(_mm_loadu_ps(p));
 }
-GC_INLINE f64_v f64_pairs(const double *p) { return _mm512_broadcast_f64x2(_mm_loadu_pd(p)); }
+GC_INLINE f64_v f64_repeated(const double *p, int n) {
+    return n == 2 ? _mm512_broadcast_f64x2(_mm_loadu_pd(p))
+                  : _mm512_broadcast_f64x4(_mm256_loadu_pd(p));
+}
 GC_INLINE f32_v f32_keep(f32_v v, f32_m m) { return _mm512_maskz_mov_ps(m, v); }
 GC_INLINE f64_v f64_keep(f64_v v, f64_m m) { return _mm512_maskz_mov_pd(m, v); }
 #define SHIFTED_F32(a, b, n) \

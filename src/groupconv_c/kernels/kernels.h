@@ -64,7 +64,7 @@ typedef struct gc_kernels {
     gc_lane_tile_fn *lane_tile[GC_MAX_LANE_POSITIONS][GC_MAX_LANE_RUN_VB][2];
     gc_lane_tile_fn *lane_places[GC_MAX_LANE_VB];
     gc_lane_products_tile lane_products[GC_MAX_LANE_VB][GC_LANE_PRODUCT_TILES];
-    gc_lane_products_tile lane_pair_products[GC_LANE_PRODUCT_TILES];
+    gc_lane_products_tile lane_shared_products[GC_LANE_SHARES][GC_LANE_PRODUCT_TILES];
     void (*winograd_row_weights)(const gc_winograd_row_weights *);
     void (*winograd_row_input)(const gc_winograd_row_input *);
     int (*winograd_row_output)(const gc_winograd_row_output *);

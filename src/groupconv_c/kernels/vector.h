@@ -16,7 +16,7 @@
  *   R_hold(v): v, in a register
  *   R_shifted(a, b, n): from lane n of a followed by b on, n < lanes, and R_keep(v, m): those lanes of v and zeros,
  *     if it defines GC_SHIFTS_VECTORS
- *   R_pairs(p): p[0] and p[1] in turn, where GC_SPREADS_PAIRS says that an instruction does it
+ *   R_repeated(p, n): p[0] .. p[n - 1] again and again, n = 2 or 4, if it defines GC_REPEATS_LANES
  *   GC_SPREADS_OPERANDS, if an instruction spreads an operand in memory over a vector
  *   f32_load_f16(p) f32_load_bf16(p) f32_store_f16(p, v) f32_store_bf16(p, v)
  * and then includes instantiate_tmpl.h once for each R.

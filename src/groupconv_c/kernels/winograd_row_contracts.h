@@ -6,7 +6,7 @@
 
 enum { GC_ROW_OUTPUTS = 4, GC_ROW_TAPS = 3, GC_ROW_WINDOW = 6 };
 
-/* Where two groups share a vector, their channels take turns in its lanes between the transforms. `order`: the lane that
+/* Where several groups share a vector, their channels take turns in its lanes between the transforms. `order`: the lane that
  * each lane comes from; NULL: itself.
  *
  * winograd_row_weights: kernel rows of a vector of output channels: tap t of row i is the vector at from + t*tap +
@@ -28,13 +28,13 @@ typedef struct gc_winograd_row_input {
     const int32_t *order;
 } gc_winograd_row_input;
 
-enum { GC_LANE_PRODUCT_TILES = 8 };
+enum { GC_LANE_PRODUCT_TILES = 8, GC_LANE_SHARES = 2 };
 
 /* lane_products[VB-1]: tiles of several sizes, the largest first, `positions` 0 where registers do not suffice. P positions x VB
  * vectors of output channels:
  *   out[(i*VB + v)*lanes + l] = sum over taps t, channels c of weight[((t*channels + c)*VB + v)*lanes + l]
  *                               * in[taps[t] + i*step + c]
- * lane_pair_products: the same for VB = 1 and two groups, with in[taps[t] + i*step + 2*c + l%2]. */
+ * lane_shared_products[0], [1]: the same for VB = 1 and S = 2 or 4 groups, with in[taps[t] + i*step + S*c + l%S]. */
 typedef struct gc_lane_products {
     const void *in, *weight;
     void *out;

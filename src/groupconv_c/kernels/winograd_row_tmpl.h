@@ -3,7 +3,7 @@
 
 #define G OP(win_v)
 
-/* Lanes in an order that two groups share a vector in; NULL: as they are. */
+/* Lanes in an order that groups share a vector in; NULL: as they are. */
 GC_INLINE G OP(ordered)(G x, const int32_t *order) {
     return order ? (G)OP(spread)((V)x, OP(index)(order)) : x;
 }
@@ -60,8 +60,8 @@ static void OP(winograd_row_input)(const gc_winograd_row_input *a) {
 
 /* S reals in turn. */
 GC_INLINE V OP(row_input)(const real *x, const int S) {
-#ifdef GC_SPREADS_PAIRS
-    if (S == 2) return OP(pairs)(x);
+#ifdef GC_REPEATS_LANES
+    if (S > 1) return OP(repeated)(x, S);
 #endif
     (void)S;
     return OP(set1)(*x);
@@ -146,22 +146,36 @@ LANE_PRODUCTS(1, 1, 3)
     {LANE_PRODUCTS_FIT(J, I, VB) ? (J) * (I) : 0, \
      GC_CAT(OP(lane_products_), GC_CAT(J, GC_CAT(I, VB)))}
 
-/* Where an instruction spreads two reals over a vector. */
-#ifdef GC_SPREADS_PAIRS
-#define LANE_PAIR_PRODUCTS(J, I)                                                                \
-    GC_NOINLINE void GC_CAT(OP(lane_pair_products_), GC_CAT(J, I))(const gc_lane_products *a) { \
-        OP(lane_products_body)(a, J, I, 1, 2);                                                  \
+/* Groups of 4 channels and more share vectors where an instruction repeats so few reals. */
+#ifdef GC_REPEATS_LANES
+#define LANE_SHARED_PRODUCTS_FIT(J, I, S) (LANES / (S) >= 4 && LANE_PRODUCTS_FIT(J, I, 1))
+#define LANE_SHARED_PRODUCTS(J, I, S)                                                 \
+    GC_NOINLINE void GC_CAT(OP(lane_shared_products_),                                \
+                            GC_CAT(J, GC_CAT(I, S)))(const gc_lane_products *a) {     \
+        if (LANE_SHARED_PRODUCTS_FIT(J, I, S)) OP(lane_products_body)(a, J, I, 1, S); \
     }
-LANE_PAIR_PRODUCTS(4, 7)
-LANE_PAIR_PRODUCTS(4, 6)
-LANE_PAIR_PRODUCTS(4, 5)
-LANE_PAIR_PRODUCTS(2, 8)
-LANE_PAIR_PRODUCTS(2, 7)
-LANE_PAIR_PRODUCTS(2, 6)
-LANE_PAIR_PRODUCTS(1, 8)
-LANE_PAIR_PRODUCTS(1, 4)
-#define LANE_PAIR_PRODUCTS_ENTRY(J, I, VB) \
-    {(J) * (I), GC_CAT(OP(lane_pair_products_), GC_CAT(J, I))}
+LANE_SHARED_PRODUCTS(4, 7, 2)
+LANE_SHARED_PRODUCTS(4, 6, 2)
+LANE_SHARED_PRODUCTS(4, 5, 2)
+LANE_SHARED_PRODUCTS(2, 8, 2)
+LANE_SHARED_PRODUCTS(2, 7, 2)
+LANE_SHARED_PRODUCTS(2, 6, 2)
+LANE_SHARED_PRODUCTS(1, 8, 2)
+LANE_SHARED_PRODUCTS(1, 4, 2)
+LANE_SHARED_PRODUCTS(4, 7, 4)
+LANE_SHARED_PRODUCTS(4, 6, 4)
+LANE_SHARED_PRODUCTS(4, 5, 4)
+LANE_SHARED_PRODUCTS(2, 8, 4)
+LANE_SHARED_PRODUCTS(2, 7, 4)
+LANE_SHARED_PRODUCTS(2, 6, 4)
+LANE_SHARED_PRODUCTS(1, 8, 4)
+LANE_SHARED_PRODUCTS(1, 4, 4)
+#define LANE_PAIR_PRODUCTS_ENTRY(J, I, VB)              \
+    {LANE_SHARED_PRODUCTS_FIT(J, I, 2) ? (J) * (I) : 0, \
+     GC_CAT(OP(lane_shared_products_), GC_CAT(J, GC_CAT(I, 2)))}
+#define LANE_QUAD_PRODUCTS_ENTRY(J, I, VB)              \
+    {LANE_SHARED_PRODUCTS_FIT(J, I, 4) ? (J) * (I) : 0, \
+     GC_CAT(OP(lane_shared_products_), GC_CAT(J, GC_CAT(I, 4)))}
 #endif
 
 /* Results of a tile of one vector of channels, without residual and activation. */
