@@ -31,8 +31,8 @@ void gc_channel_box_destroy(gc_channel_box *s) {
     s->pieces = NULL;
 }
 
-void gc_channel_box_turn(const gc_plan *plan, const char *from, ptrdiff_t stride,
-                         ptrdiff_t channels, char *to, ptrdiff_t pitch, ptrdiff_t positions) {
+static void turn_reals(const gc_plan *plan, const char *from, ptrdiff_t stride, ptrdiff_t channels,
+                       char *to, ptrdiff_t pitch, ptrdiff_t positions) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     for (ptrdiff_t c = 0; c < channels; c += lanes) {
         const gc_turn t = {
@@ -46,6 +46,29 @@ void gc_channel_box_turn(const gc_plan *plan, const char *from, ptrdiff_t stride
         };
         plan->kernels->turn(&t);
     }
+}
+
+/* Halves are converted a vector of channels at a time. */
+static void turn_converted(const gc_plan *plan, const char *from, ptrdiff_t stride,
+                           ptrdiff_t channels, char *to, ptrdiff_t pitch, ptrdiff_t positions) {
+    const ptrdiff_t lanes = plan->kernels->lanes, size = (ptrdiff_t)sizeof(float);
+    float reals[GC_MAX_LANES][GC_CONVERTED_POSITIONS];
+    for (ptrdiff_t c = 0; c < channels; c += lanes)
+        for (ptrdiff_t i = 0; i < positions; i += GC_CONVERTED_POSITIONS) {
+            const ptrdiff_t n = gc_min(positions - i, GC_CONVERTED_POSITIONS);
+            const ptrdiff_t count = gc_min(channels - c, lanes);
+            for (ptrdiff_t r = 0; r < count; r++)
+                plan->kernels->load(reals[r], from + (c + r) * stride + i * plan->storage_size,
+                                    plan->storage_size, n, plan->problem.dtype);
+            turn_reals(plan, (const char *)reals, (ptrdiff_t)sizeof reals[0], count,
+                       to + (i * pitch + c) * size, pitch, n);
+        }
+}
+
+void gc_channel_box_turn(const gc_plan *plan, const char *from, ptrdiff_t stride,
+                         ptrdiff_t channels, char *to, ptrdiff_t pitch, ptrdiff_t positions) {
+    const int reals = plan->storage_size == (ptrdiff_t)plan->kernels->real_size;
+    (reals ? turn_reals : turn_converted)(plan, from, stride, channels, to, pitch, positions);
 }
 
 /* A padded row of all channels' planes; row NULL: zeros. Zeros beside other columns are packed with them. */

@@ -4,6 +4,9 @@
 
 #include "geometry.h"
 
+/* Positions of a vector of channels that are converted together. */
+enum { GC_CONVERTED_POSITIONS = 128 };
+
 typedef struct gc_channel_box {
     gc_axis axes[3];          /* sizes and padding mode only */
     int planes;               /* positions of a channel are side by side, not channels */
@@ -39,12 +42,11 @@ void gc_channel_box_pack(const gc_channel_box *box, const gc_plan *plan,
  * turned. */
 static inline int gc_channel_box_turns(const gc_plan *plan, const ptrdiff_t *strides,
                                        ptrdiff_t channels) {
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    return plan->storage_size == size && strides[4] == size && strides[1] % size == 0 &&
-           channels >= plan->kernels->lanes / 2;
+    const ptrdiff_t size = plan->storage_size;
+    return strides[4] == size && strides[1] % size == 0 && channels >= plan->kernels->lanes / 2;
 }
 
-/* `positions` that follow each other, of channels `stride` bytes apart, turned: channels side by side, `pitch` reals
+/* `positions` that follow each other, of channels `stride` bytes apart, turned: channels side by side as reals, `pitch`
  * to a position. */
 void gc_channel_box_turn(const gc_plan *plan, const char *from, ptrdiff_t stride,
                          ptrdiff_t channels, char *to, ptrdiff_t pitch, ptrdiff_t positions);

@@ -42,9 +42,57 @@ const char *gc_channel_results_residual(const gc_channel_results *r, ptrdiff_t r
     return (const char *)r->run->arrays->residual + offset_in(p->residual_strides, r, row, column);
 }
 
+int gc_channel_results_late(const gc_channel_results *r) {
+    const gc_plan *plan = r->run->plan;
+    return !r->turned || plan->problem.has_residual ||
+           plan->storage_size != (ptrdiff_t)plan->kernels->real_size;
+}
+
 gc_lane_epilogue gc_channel_results_before(const gc_channel_results *r) {
-    if (r->turned && !r->run->plan->problem.has_residual) return r->epilogue;
+    if (!gc_channel_results_late(r)) return r->epilogue;
     return (gc_lane_epilogue){.clamp = 1, .low = -INFINITY, .high = INFINITY};
+}
+
+/* Turned into a vector of channels at a time, which are rounded when they are finished. */
+static void turn_to_halves(const gc_channel_results *r, const stretch *at, char *tile) {
+    const gc_plan *plan = r->run->plan;
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t lanes = plan->kernels->lanes, step = r->step / (ptrdiff_t)sizeof(float);
+    const ptrdiff_t *to = p->output_strides, *add = p->residual_strides;
+    float reals[GC_MAX_LANES][GC_CONVERTED_POSITIONS];
+    for (ptrdiff_t i = 0; i < at->count; i += GC_CONVERTED_POSITIONS) {
+        const ptrdiff_t n = gc_min(at->count - i, GC_CONVERTED_POSITIONS);
+        char *out = gc_channel_results_output(r, at->row, at->first) + i * to[4];
+        const char *residual = gc_channel_results_residual(r, at->row, at->first);
+        for (ptrdiff_t c = 0; c < r->channels; c += lanes) {
+            const ptrdiff_t count = gc_min(r->channels - c, lanes);
+            for (ptrdiff_t j = 0; j < n; j += lanes) {
+                const gc_turn t = {
+                    .from = (const float *)tile + (i + j) * step + c,
+                    .from_step = step,
+                    .rows = gc_min(n - j, lanes),
+                    .n = count,
+                    .to = &reals[0][j],
+                    .to_step = GC_CONVERTED_POSITIONS,
+                };
+                plan->kernels->turn(&t);
+            }
+            for (ptrdiff_t k = 0; k < count; k++) {
+                const gc_finish f = {
+                    .from = reals[k],
+                    .to = out + (c + k) * to[1],
+                    .to_stride = to[4],
+                    .residual = residual ? residual + i * add[4] + (c + k) * add[1] : NULL,
+                    .residual_stride = add[4],
+                    .n = n,
+                    .dtype = p->dtype,
+                    .activation = p->activation,
+                    .parameter = p->activation_parameter,
+                };
+                plan->kernels->finish(&f);
+            }
+        }
+    }
 }
 
 static void turn_results(const gc_channel_results *r, const stretch *at, char *tile) {
@@ -117,5 +165,7 @@ static void move(const gc_channel_results *r, ptrdiff_t first, ptrdiff_t last, c
 
 void gc_channel_results_store(const gc_channel_results *r, ptrdiff_t first, ptrdiff_t last,
                               char *tile) {
-    move(r, first, last, tile, r->turned ? turn_results : finish_results);
+    const gc_plan *plan = r->run->plan;
+    const int reals = plan->storage_size == (ptrdiff_t)plan->kernels->real_size;
+    move(r, first, last, tile, !r->turned ? finish_results : reals ? turn_results : turn_to_halves);
 }

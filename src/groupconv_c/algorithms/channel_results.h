@@ -26,8 +26,9 @@ char *gc_channel_results_output(const gc_channel_results *r, ptrdiff_t row, ptrd
 const char *gc_channel_results_residual(const gc_channel_results *r, ptrdiff_t row,
                                         ptrdiff_t column);
 
-/* What a microkernel does to results before they wait in the tile: everything, if they are turned and there is no
- * residual; otherwise nothing, since it is done on their way. */
+/* Whether results are finished on their way from the tile: unless they are turned as they are. */
+int gc_channel_results_late(const gc_channel_results *r);
+/* What a microkernel does to results that wait in a tile: everything, or nothing, if that is done later. */
 gc_lane_epilogue gc_channel_results_before(const gc_channel_results *r);
 
 /* Positions first .. last - 1 of a depth, from the tile to their place. */

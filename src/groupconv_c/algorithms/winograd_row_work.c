@@ -240,7 +240,7 @@ static void mend(const block *o, const gc_winograd_row_output *a, ptrdiff_t row,
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const int waits = !b->s->plain, finishes = !waits || (o->results.turned && !p->has_residual);
+    const int waits = !b->s->plain, finishes = !waits || !gc_channel_results_late(&o->results);
     gc_winograd_row_output bare = *a;
     if (!waits) bare.out = b->results;
     bare.out_step = o->vectors * lanes;
