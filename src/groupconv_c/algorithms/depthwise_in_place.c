@@ -137,7 +137,7 @@ static ptrdiff_t list_tiles(const gc_plan *plan, const gc_in_place *s, ptrdiff_t
     const gc_problem *p = &plan->problem;
     const ptrdiff_t classes =
         p->stride[1] == 1 && p->kernel[1] > 1 ? gc_min(p->dilation[1], last - first) : 1;
-    const ptrdiff_t step = gc_in_place_row_step(p);
+    const ptrdiff_t step = gc_in_place_row_step(plan);
     ptrdiff_t n = 0;
     for (ptrdiff_t c = 0; c < classes; c++)
         for (ptrdiff_t row = first + c; row < last;) {
@@ -169,7 +169,7 @@ static gc_status create_tiles(const gc_plan *plan, gc_in_place *s) {
 
 static gc_status create_classes(const gc_plan *plan, gc_in_place *s) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t step = gc_in_place_row_step(p), rows = p->out_size[1];
+    const ptrdiff_t step = gc_in_place_row_step(plan), rows = p->out_size[1];
     gc_in_place_class *c = s->classes = calloc((size_t)(s->bands * step), sizeof *c);
     if (c == NULL) return GC_ERROR_MEMORY;
     for (ptrdiff_t i = 0; i < s->bands * step; i++, c++) {
@@ -193,6 +193,7 @@ static gc_rolling_fn *rolling_kernel(const gc_problem *p, const gc_kernels *kern
     if (p->kernel[0] > 1)
         return k == 3 && p->kernel[0] <= GC_ROLLING_DEPTHS ? kernels->rolling_deep[s - 1] : NULL;
     if (k > 3 && (p->dilation[1] > 1 || p->dilation[2] > 1)) return NULL;
+    if (s == 1 && p->dilation[1] == 2) return kernels->rolling_dilated;
     return kernels->rolling[s - 1][k / 2 - 1];
 }
 
@@ -233,8 +234,8 @@ static gc_status create(gc_plan *plan) {
     s->bands = gc_max(rows / band, 1);
     const int flat =
         p->kernel[0] == 1 && p->out_size[0] == 1 && s->pad[0] == 0 && p->in_size[0] > 0;
-    s->channelwise =
-        s->roll && flat && s->bands == 1 && p->out_per_group == 1 && p->dilation[1] == 1;
+    s->channelwise = s->roll && flat && s->bands == 1 && p->out_per_group == 1 &&
+                     gc_in_place_row_step(plan) == 1;
     if ((s->roll ? create_classes(plan, s) : create_tiles(plan, s)) != GC_OK)
         return GC_ERROR_MEMORY;
     plan->units = p->batch * p->groups * p->out_per_group * p->out_size[0] * s->bands;

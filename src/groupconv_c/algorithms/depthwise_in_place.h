@@ -46,8 +46,11 @@ static inline ptrdiff_t gc_in_place_whole_rows(const gc_plan *plan, ptrdiff_t fi
     return gc_max(last - first - (gc_ceil_div(gc_max(lanes, wide), wide) - 1), 0);
 }
 
-/* Output rows that share loads are so far apart. */
-static inline ptrdiff_t gc_in_place_row_step(const gc_problem *p) {
+/* Output rows that a microkernel is given are so far apart. */
+static inline ptrdiff_t gc_in_place_row_step(const gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    const gc_in_place *s = plan->state;
+    if (s->roll && s->roll == s->table->rolling_dilated) return 1;
     return p->stride[1] == 1 && p->kernel[1] > 1 ? p->dilation[1] : 1;
 }
 

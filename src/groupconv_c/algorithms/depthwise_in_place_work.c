@@ -149,7 +149,7 @@ static void bind_rolling(const gc_run *run, const cursor *at, const gc_in_place_
 static gc_rolling rolling_of(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     const gc_in_place *s = plan->state;
-    const ptrdiff_t step = gc_in_place_row_step(p), size = plan->storage_size;
+    const ptrdiff_t step = gc_in_place_row_step(plan), size = plan->storage_size;
     return (gc_rolling){
         .in_row = step * p->input_strides[3] / size,
         .out_row = step * p->output_strides[3] / size,
@@ -170,7 +170,7 @@ static void work_rolling(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t 
                          ptrdiff_t last) {
     const gc_plan *plan = run->plan;
     const gc_in_place *s = plan->state;
-    const ptrdiff_t fetch = fetched_bytes(plan), step = gc_in_place_row_step(&plan->problem);
+    const ptrdiff_t fetch = fetched_bytes(plan), step = gc_in_place_row_step(plan);
     const int deep = plan->problem.kernel[0] > 1;
     gc_rolling a = rolling_of(plan);
     a.slabs = deep ? slabs : NULL;
@@ -244,7 +244,7 @@ static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t fi
     const gc_problem *p = &plan->problem;
     const gc_in_place *s = plan->state;
     const ptrdiff_t size = plan->storage_size, fetch = fetched_bytes(plan);
-    const ptrdiff_t step = gc_in_place_row_step(p);
+    const ptrdiff_t step = gc_in_place_row_step(plan);
     gc_depthwise_rows a = {
         .in_row = step * p->input_strides[3] / size,
         .out_row = step * p->output_strides[3] / size,

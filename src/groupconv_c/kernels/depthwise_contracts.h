@@ -60,7 +60,8 @@ enum { GC_DEPTHWISE_KERNEL_ROWS = 7, GC_ROLLING_KERNELS = 3, GC_ROLLING_DEPTHS =
  * 3 x 3 of stride 1. Output row i reads input rows S*i - above .. S*i - above + K - 1 of `height`, from `in`
  * on; the others are zeros. Vectors of columns may overlap. Rows below `whole` are stored as whole vectors:
  * what spills is stored later.
- * rolling_deep[S-1]: the same with a kernel of at most 7 depths x 3 x 3, listed in slabs (else NULL). */
+ * rolling_deep[S-1]: the same with a kernel of at most 7 depths x 3 x 3, listed in slabs (else NULL).
+ * rolling_dilated: kernels of 3 x 3 whose rows are 2 apart, stride 1: in[(j + 2*r)*in_row ..]. */
 typedef struct gc_rolling {
     const void *in, *weight, *init,
         *residual; /* in: where kernel column 0 of output column 0 reads */

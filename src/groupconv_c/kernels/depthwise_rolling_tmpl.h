@@ -162,43 +162,55 @@ GC_INLINE OP(rolling_state)
     return s;
 }
 
+/* D sets of sums: with rows a dilation of D apart, those of each remainder by D roll on their own, in turn. */
 GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                                    const OP(rolling_kernel) * k, const int K, const int S,
-                                   const int EDGE, const int MORE, const int DEEP) {
-    const int sums = (K + S - 1) / S;
-    const int turn = S * S * sums * (int)sizeof(V); /* bytes that a turn reads */
+                                   const int D, const int EDGE, const int MORE, const int DEEP) {
+    const int sums = (K + S - 1) / S, begun = (sums - 1) * D; /* steps before the first result */
+    const int turn = D * S * S * sums * (int)sizeof(V);       /* bytes that a turn reads */
     const char *fetch = a->fetch_bytes ? a->fetch : a->in;
     fetch += column * a->fetch_bytes;
     const char *fetch_out = a->fetch_out_bytes ? a->fetch_out : a->in;
     fetch_out += column * a->fetch_out_bytes;
     OP(rolling_state) s = OP(rolling_start)(a, a->columns + column, k, K, S, EDGE, DEEP);
-    V acc[GC_DEPTHWISE_KERNEL_ROWS];
-    GC_UNROLL(8)
-    for (int m = 0; m < sums; m++) acc[m] = s.bias;
-    const ptrdiff_t steps = a->out_height + sums - 1; /* the last one has a row of phase 0 only */
+    V acc[2 * GC_DEPTHWISE_KERNEL_ROWS];
+    GC_UNROLL(14)
+    for (int m = 0; m < D * sums; m++) acc[m] = s.bias;
+    const ptrdiff_t steps = a->out_height + begun; /* the last one has a row of phase 0 only */
     const ptrdiff_t above = a->above, below = above + (DEEP && k->depths == 0 ? 0 : a->height);
     const ptrdiff_t whole = gc_smaller(steps - (S - 1), below / S); /* steps before are */
-    ptrdiff_t t = 0, next = gc_smaller(gc_larger(sums - 1, (above + S - 1) / S), steps);
+    ptrdiff_t t = 0, next = gc_smaller(gc_larger(begun, (above + S - 1) / S), steps);
+    next = gc_smaller((next + D - 1) / D * D, steps);
     for (;; next = steps) {
-        for (; t < next; t++) {
-            const ptrdiff_t row = S * t;
-            OP(rolling_any_row)(&s, k->zero, acc, row >= above && row < below, 0, K, S, EDGE, DEEP);
-            if (t >= sums - 1) OP(rolling_store)(&s, acc[sums - 1], S, EDGE, MORE);
-            if (S == 2 && t + 1 < steps)
-                OP(rolling_any_row)(&s, k->zero, acc, row + 1 >= above && row + 1 < below, 1, K, S,
-                                    EDGE, DEEP);
-            GC_UNROLL(8)
-            for (int m = sums - 1; m > 0; m--) acc[m] = acc[m - 1];
+        for (; t < next; t += D) {
+            GC_UNROLL(2)
+            for (int d = 0; d < D; d++) {
+                const ptrdiff_t row = S * (t + d);
+                V *const own = acc + d * sums;
+                if (D > 1 && t + d >= steps) break;
+                OP(rolling_any_row)(&s, k->zero, own, row >= above && row < below, 0, K, S, EDGE,
+                                    DEEP);
+                if (t + d >= begun) OP(rolling_store)(&s, own[sums - 1], S, EDGE, MORE);
+                if (S == 2 && t + 1 < steps)
+                    OP(rolling_any_row)(&s, k->zero, own, row + 1 >= above && row + 1 < below, 1, K,
+                                        S, EDGE, DEEP);
+                GC_UNROLL(8)
+                for (int m = sums - 1; m > 0; m--) own[m] = own[m - 1];
+            }
         }
-        if (t == steps) break;
-        for (; t + sums <= whole && (EDGE < 2 || s.whole >= sums); t += sums) {
+        if (t >= steps) break;
+        for (; t + D * sums <= whole && (EDGE < 2 || s.whole >= D * sums); t += D * sums) {
             GC_UNROLL(8)
             for (int u = 0; u < sums; u++) {
-                OP(rolling_row)(&s, acc, u, 0, K, S, EDGE, DEEP);
-                OP(rolling_store)(&s, acc[(2 * sums - 1 - u) % sums], S, 0, MORE);
-                if (S == 2) OP(rolling_row)(&s, acc, u, 1, K, S, EDGE, DEEP);
+                GC_UNROLL(2)
+                for (int d = 0; d < D; d++) {
+                    V *const own = acc + d * sums;
+                    OP(rolling_row)(&s, own, u, 0, K, S, EDGE, DEEP);
+                    OP(rolling_store)(&s, own[(2 * sums - 1 - u) % sums], S, 0, MORE);
+                    if (S == 2) OP(rolling_row)(&s, own, u, 1, K, S, EDGE, DEEP);
+                }
             }
-            if (EDGE == 2) s.whole -= sums;
+            if (EDGE == 2) s.whole -= D * sums;
             GC_UNROLL(8)
             for (int i = 0; i < turn; i += 64) {
                 __builtin_prefetch(fetch + i);
@@ -327,11 +339,13 @@ GC_INLINE void OP(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
 #define ROLLING_CALL_31 GC_NOINLINE
 #define ROLLING_CALL_50 GC_NOINLINE
 #define ROLLING_CALL_70 GC_NOINLINE
-#define ROLLING_COLUMNS(K, S, DEEP, EDGE, MORE)                                \
-    ROLLING_CALL_##K##DEEP void OP(rolling_##K##S##DEEP##EDGE##MORE)(          \
-        const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k) { \
-        OP(rolling_columns)(a, column, k, K, S, EDGE, MORE, DEEP);             \
+#define ROLLING_CALL_32 GC_INLINE
+#define ROLLING_COLUMNS(K, S, DEEP, EDGE, MORE)                                            \
+    ROLLING_CALL_##K##DEEP void OP(rolling_##K##S##DEEP##EDGE##MORE)(                      \
+        const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k) {             \
+        OP(rolling_columns)(a, column, k, K, S, DEEP == 2 ? 2 : 1, EDGE, MORE, DEEP == 1); \
     }
+/* DEEP 1: kernels with depths; 2: rows a dilation of 2 apart. */
 #define ROLLING(K, S, DEEP)                                                            \
     ROLLING_COLUMNS(K, S, DEEP, 0, 0)                                                  \
     ROLLING_COLUMNS(K, S, DEEP, 0, 1)                                                  \
@@ -340,8 +354,8 @@ GC_INLINE void OP(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
     ROLLING_COLUMNS(K, S, DEEP, 2, 0)                                                  \
     ROLLING_COLUMNS(K, S, DEEP, 2, 1)                                                  \
     GC_NOINLINE void OP(rolling_##K##S##DEEP)(const gc_rolling *a) {                   \
-        V w[(DEEP ? GC_ROLLING_DEPTHS : 1) * (K) * (K)], zero[K];                      \
-        const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, DEEP);         \
+        V w[(DEEP == 1 ? GC_ROLLING_DEPTHS : 1) * (K) * (K)], zero[K];                 \
+        const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, DEEP == 1);    \
         const int more = a->clamp || a->residual;                                      \
         for (ptrdiff_t i = 0; i < a->ncolumns; i++) {                                  \
             const int edge = a->columns[i].stored < LANES ? 2 : !a->columns[i].inside; \
@@ -367,6 +381,7 @@ ROLLING(3, 2, 0)
 ROLLING(5, 2, 0)
 ROLLING(3, 1, 1)
 ROLLING(3, 2, 1)
+ROLLING(3, 1, 2)
 /* rolling_low_<K><ROWS>, and of its columns rolling_low_<K><ROWS><EDGE><MORE>. */
 #define ROLLING_LOW_COLUMNS(K, ROWS, EDGE, MORE)                               \
     ROLLING_CALL_##K##0 void OP(rolling_low_##K##ROWS##EDGE##MORE)(            \
@@ -424,3 +439,4 @@ ROLLING_ANY(7)
 #undef ROLLING_CALL_31
 #undef ROLLING_CALL_50
 #undef ROLLING_CALL_70
+#undef ROLLING_CALL_32

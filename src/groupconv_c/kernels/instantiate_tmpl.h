@@ -53,6 +53,7 @@ static const gc_kernels OP(table) = {
     .rolling = {{OP(rolling_any_3), OP(rolling_any_5), OP(rolling_any_7)},
                 {OP(rolling_320), OP(rolling_520), NULL}},
     .rolling_deep = {OP(rolling_311), OP(rolling_321)},
+    .rolling_dilated = OP(rolling_312),
     .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},
     .tap_dot = {TAP_DOT_ENTRIES(1), TAP_DOT_ENTRIES(2), TAP_DOT_ENTRIES(3), TAP_DOT_ENTRIES(4)},
     .max_row_dot = ROW_DOT_MAX,

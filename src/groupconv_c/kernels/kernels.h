@@ -36,7 +36,7 @@ typedef struct gc_kernels {
     gc_depthwise_rows_fn *depthwise_few[GC_DEPTHWISE_KERNEL_ROWS];
     gc_depthwise_rows_fn *depthwise_line;
     gc_depthwise_up_fn *depthwise_up[2][GC_DEPTHWISE_UP_KERNEL];
-    gc_rolling_fn *rolling[2][GC_ROLLING_KERNELS], *rolling_deep[2];
+    gc_rolling_fn *rolling[2][GC_ROLLING_KERNELS], *rolling_deep[2], *rolling_dilated;
     int max_tb[GC_MAX_DOT_KB];
     gc_tap_dot_fn *tap_dot[GC_MAX_DOT_KB][GC_MAX_DOT_TB];
     int max_row_dot;
