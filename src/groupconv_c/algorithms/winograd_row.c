@@ -107,7 +107,7 @@ static void choose_boxes(const gc_plan *plan, gc_winograd_row *s) {
     const ptrdiff_t row = p->kernel[0] * s->tiles * s->tile * (ptrdiff_t)plan->kernels->real_size;
     const ptrdiff_t high = gc_max(p->out_size[1], 1),
                     others = gc_max(s->groups * p->out_size[0], 1);
-    const ptrdiff_t rows = gc_max(box_bytes / row - reach(p), 1);
+    const ptrdiff_t rows = gc_max(box_bytes / gc_max(row, 1) - reach(p), 1);
     const ptrdiff_t units = others * gc_ceil_div(s->vectors, 2);
     const ptrdiff_t least = gc_max(gc_ceil_div(high, rows), gc_ceil_div(wanted_units, units));
     s->boxes = gc_even_pieces(plan, units, high, gc_min(least, high));
@@ -207,16 +207,17 @@ gc_winograd_row_sizes gc_winograd_row_scratch(const gc_plan *plan, const gc_wino
     const gc_problem *p = &plan->problem;
     const size_t size = plan->kernels->real_size;
     const ptrdiff_t lanes = plan->kernels->lanes;
-    ptrdiff_t held = 0,
-              spill = 0; /* reals of an element's products; positions behind a box's last */
+    ptrdiff_t held = 0;  /* reals of an element's products */
+    ptrdiff_t spill = 0; /* positions behind a box's last */
     for (ptrdiff_t vb = 1; vb <= s->vb; vb++) {
         held = gc_max(held, s->products[vb - 1].held * vb * lanes);
         spill = gc_max(spill, s->products[vb - 1].tile->positions);
     }
-    const ptrdiff_t windows = (p->kernel[0] * s->in_rows * s->tiles + spill) * s->tile;
+    const ptrdiff_t windows = p->kernel[0] * s->in_rows * s->tiles * s->tile;
     const ptrdiff_t turned = s->in_rows * p->in_size[2] * s->in;
     const gc_winograd_row_sizes z = {
         .windows = gc_round_up((size_t)windows * size, 64),
+        .spill = gc_round_up((size_t)(spill * s->tile) * size, 64),
         .products = gc_round_up((size_t)(GC_ROW_WINDOW * held) * size, 64),
         .results = gc_round_up((size_t)(GC_ROW_OUTPUTS * held + lanes) * size, 64),
         .input = gc_round_up((size_t)gc_max(p->kernel[0] * s->box.slice, turned) * size, 64),
@@ -291,7 +292,7 @@ static gc_status create(gc_plan *plan) {
     plan->units = p->batch * s->groups * p->out_size[0] * s->boxes * s->blocks;
     if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     const gc_winograd_row_sizes z = gc_winograd_row_scratch(plan, s);
-    plan->scratch_size = z.windows + z.products + z.results + z.input;
+    plan->scratch_size = z.windows + z.spill + z.products + z.results + z.input;
     plan->prepared_size = (size_t)(s->groups * gc_winograd_row_group(plan, s)) * kernels->real_size;
     plan->prepare_units = s->groups * s->vectors;
     plan->prepared_key = (size_t)(GC_KEY_WINOGRAD_ROW + 256 * s->vb);

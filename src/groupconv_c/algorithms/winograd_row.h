@@ -39,9 +39,9 @@ typedef struct gc_winograd_row {
     gc_lane_epilogue epilogue;
 } gc_winograd_row;
 
-/* Bytes of each part of a thread's scratch memory, in this order. */
+/* Bytes of each part of a thread's scratch memory, in this order. Spill: windows behind the last, which are read. */
 typedef struct gc_winograd_row_sizes {
-    size_t windows, products, results, input;
+    size_t windows, spill, products, results, input;
 } gc_winograd_row_sizes;
 
 gc_winograd_row_sizes gc_winograd_row_scratch(const gc_plan *plan, const gc_winograd_row *s);

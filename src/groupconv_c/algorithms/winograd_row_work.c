@@ -22,7 +22,8 @@ typedef struct box {
 static void bind(box *b, char *scratch) {
     const gc_winograd_row_sizes z = gc_winograd_row_scratch(b->run->plan, b->s);
     b->windows = scratch;
-    b->products = b->windows + z.windows;
+    b->products = b->windows + z.windows + z.spill;
+    memset(b->windows + z.windows, 0, z.spill);
     b->results = b->products + z.products;
     b->input = b->results + z.results;
 }
@@ -81,7 +82,7 @@ static void transform_depth(const box *b, gc_winograd_row_input a, const char *s
     }
 }
 
-/* The kernel depth whose windows are the first ones. */
+/* Where the windows of the kernel's first depth are. */
 static ptrdiff_t first_place(const box *b) {
     return b->s->turns ? b->depth % b->run->plan->problem.kernel[0] : 0;
 }
@@ -354,7 +355,6 @@ void gc_winograd_row_work(const gc_run *run, void *scratch, ptrdiff_t first, ptr
     const gc_winograd_row *s = run->plan->state;
     box b = {.run = run, .s = s, .n = -1};
     bind(&b, scratch);
-    memset(b.windows, 0, (size_t)(b.products - b.windows)); /* behind a box, too, is read */
     for (ptrdiff_t unit = first; unit < last; unit++) {
         const gc_winograd_row_place to = gc_winograd_row_at(run->plan, s, unit / s->blocks);
         go_to(&b, &to);

@@ -104,49 +104,25 @@ GC_INLINE void OP(lane_products_body)(const gc_lane_products *a, const int J, co
 
 /* Sums, weights and one input fit the registers. */
 #define LANE_PRODUCTS_FIT(J, I, VB) ((J) * (I) * (VB) + (VB) + 1 <= vector_registers)
-#define LANE_PRODUCTS_OF_1(DO)                                                                 \
-    DO(4, 7, 1), DO(4, 6, 1), DO(4, 5, 1), DO(2, 8, 1), DO(2, 7, 1), DO(2, 6, 1), DO(1, 8, 1), \
-        DO(1, 4, 1)
-#define LANE_PRODUCTS_OF_2(DO)                                                                 \
-    DO(2, 7, 2), DO(2, 6, 2), DO(2, 5, 2), DO(1, 8, 2), DO(1, 7, 2), DO(1, 6, 2), DO(1, 4, 2), \
-        DO(1, 2, 2)
-#define LANE_PRODUCTS_OF_3(DO)                                                                 \
-    DO(3, 3, 3), DO(1, 8, 3), DO(1, 7, 3), DO(1, 6, 3), DO(1, 5, 3), DO(1, 4, 3), DO(1, 2, 3), \
-        DO(1, 1, 3)
+#define LANE_PRODUCTS_OF_1(DO) \
+    DO(4, 7, 1) DO(4, 6, 1) DO(4, 5, 1) DO(2, 8, 1) DO(2, 7, 1) DO(2, 6, 1) DO(1, 8, 1) DO(1, 4, 1)
+#define LANE_PRODUCTS_OF_2(DO) \
+    DO(2, 7, 2) DO(2, 6, 2) DO(2, 5, 2) DO(1, 8, 2) DO(1, 7, 2) DO(1, 6, 2) DO(1, 4, 2) DO(1, 2, 2)
+#define LANE_PRODUCTS_OF_3(DO) \
+    DO(3, 3, 3) DO(1, 8, 3) DO(1, 7, 3) DO(1, 6, 3) DO(1, 5, 3) DO(1, 4, 3) DO(1, 2, 3) DO(1, 1, 3)
 #define LANE_PRODUCTS(J, I, VB)                                                    \
     GC_NOINLINE void GC_CAT(OP(lane_products_),                                    \
                             GC_CAT(J, GC_CAT(I, VB)))(const gc_lane_products *a) { \
         if (LANE_PRODUCTS_FIT(J, I, VB)) OP(lane_products_body)(a, J, I, VB, 1);   \
     }
-LANE_PRODUCTS(4, 7, 1)
-LANE_PRODUCTS(4, 6, 1)
-LANE_PRODUCTS(4, 5, 1)
-LANE_PRODUCTS(2, 8, 1)
-LANE_PRODUCTS(2, 7, 1)
-LANE_PRODUCTS(2, 6, 1)
-LANE_PRODUCTS(1, 8, 1)
-LANE_PRODUCTS(1, 4, 1)
-LANE_PRODUCTS(2, 7, 2)
-LANE_PRODUCTS(2, 6, 2)
-LANE_PRODUCTS(2, 5, 2)
-LANE_PRODUCTS(1, 8, 2)
-LANE_PRODUCTS(1, 7, 2)
-LANE_PRODUCTS(1, 6, 2)
-LANE_PRODUCTS(1, 4, 2)
-LANE_PRODUCTS(1, 2, 2)
-LANE_PRODUCTS(3, 3, 3)
-LANE_PRODUCTS(1, 8, 3)
-LANE_PRODUCTS(1, 7, 3)
-LANE_PRODUCTS(1, 6, 3)
-LANE_PRODUCTS(1, 5, 3)
-LANE_PRODUCTS(1, 4, 3)
-LANE_PRODUCTS(1, 2, 3)
-LANE_PRODUCTS(1, 1, 3)
+LANE_PRODUCTS_OF_1(LANE_PRODUCTS)
+LANE_PRODUCTS_OF_2(LANE_PRODUCTS)
+LANE_PRODUCTS_OF_3(LANE_PRODUCTS)
 #define LANE_PRODUCTS_ENTRY(J, I, VB)             \
     {LANE_PRODUCTS_FIT(J, I, VB) ? (J) * (I) : 0, \
-     GC_CAT(OP(lane_products_), GC_CAT(J, GC_CAT(I, VB)))}
+     GC_CAT(OP(lane_products_), GC_CAT(J, GC_CAT(I, VB)))},
 
-/* Groups of 4 channels and more share vectors where an instruction repeats so few reals. */
+/* Groups of 4 channels and more share vectors where an instruction repeats so few reals: with tiles of one vector. */
 #ifdef GC_REPEATS_LANES
 #define LANE_SHARED_PRODUCTS_FIT(J, I, S) (LANES / (S) >= 4 && LANE_PRODUCTS_FIT(J, I, 1))
 #define LANE_SHARED_PRODUCTS(J, I, S)                                                 \
@@ -154,28 +130,15 @@ LANE_PRODUCTS(1, 1, 3)
                             GC_CAT(J, GC_CAT(I, S)))(const gc_lane_products *a) {     \
         if (LANE_SHARED_PRODUCTS_FIT(J, I, S)) OP(lane_products_body)(a, J, I, 1, S); \
     }
-LANE_SHARED_PRODUCTS(4, 7, 2)
-LANE_SHARED_PRODUCTS(4, 6, 2)
-LANE_SHARED_PRODUCTS(4, 5, 2)
-LANE_SHARED_PRODUCTS(2, 8, 2)
-LANE_SHARED_PRODUCTS(2, 7, 2)
-LANE_SHARED_PRODUCTS(2, 6, 2)
-LANE_SHARED_PRODUCTS(1, 8, 2)
-LANE_SHARED_PRODUCTS(1, 4, 2)
-LANE_SHARED_PRODUCTS(4, 7, 4)
-LANE_SHARED_PRODUCTS(4, 6, 4)
-LANE_SHARED_PRODUCTS(4, 5, 4)
-LANE_SHARED_PRODUCTS(2, 8, 4)
-LANE_SHARED_PRODUCTS(2, 7, 4)
-LANE_SHARED_PRODUCTS(2, 6, 4)
-LANE_SHARED_PRODUCTS(1, 8, 4)
-LANE_SHARED_PRODUCTS(1, 4, 4)
-#define LANE_PAIR_PRODUCTS_ENTRY(J, I, VB)              \
-    {LANE_SHARED_PRODUCTS_FIT(J, I, 2) ? (J) * (I) : 0, \
-     GC_CAT(OP(lane_shared_products_), GC_CAT(J, GC_CAT(I, 2)))}
-#define LANE_QUAD_PRODUCTS_ENTRY(J, I, VB)              \
-    {LANE_SHARED_PRODUCTS_FIT(J, I, 4) ? (J) * (I) : 0, \
-     GC_CAT(OP(lane_shared_products_), GC_CAT(J, GC_CAT(I, 4)))}
+#define LANE_PAIR_PRODUCTS(J, I, VB) LANE_SHARED_PRODUCTS(J, I, 2)
+#define LANE_QUAD_PRODUCTS(J, I, VB) LANE_SHARED_PRODUCTS(J, I, 4)
+LANE_PRODUCTS_OF_1(LANE_PAIR_PRODUCTS)
+LANE_PRODUCTS_OF_1(LANE_QUAD_PRODUCTS)
+#define LANE_SHARED_PRODUCTS_ENTRY(J, I, S)             \
+    {LANE_SHARED_PRODUCTS_FIT(J, I, S) ? (J) * (I) : 0, \
+     GC_CAT(OP(lane_shared_products_), GC_CAT(J, GC_CAT(I, S)))},
+#define LANE_PAIR_PRODUCTS_ENTRY(J, I, VB) LANE_SHARED_PRODUCTS_ENTRY(J, I, 2)
+#define LANE_QUAD_PRODUCTS_ENTRY(J, I, VB) LANE_SHARED_PRODUCTS_ENTRY(J, I, 4)
 #endif
 
 /* Results of a tile of one vector of channels, without residual and activation. */
