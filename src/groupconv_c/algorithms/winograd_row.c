@@ -101,14 +101,14 @@ static void lay_out(const gc_plan *plan, gc_winograd_row *s) {
     s->box.row = s->box.columns * s->box.pitch;
 }
 
-/* Boxes of rows whose windows are cached, and enough of them to share out. */
-static void choose_boxes(const gc_plan *plan, gc_winograd_row *s) {
+/* Boxes of rows whose windows are cached, and enough of them to share out with `blocks` blocks each. */
+static void choose_boxes(const gc_plan *plan, gc_winograd_row *s, ptrdiff_t blocks) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t row = p->kernel[0] * s->tiles * s->tile * (ptrdiff_t)plan->kernels->real_size;
     const ptrdiff_t high = gc_max(p->out_size[1], 1),
                     others = gc_max(s->groups * p->out_size[0], 1);
     const ptrdiff_t rows = gc_max(box_bytes / gc_max(row, 1) - reach(p), 1);
-    const ptrdiff_t units = others * gc_ceil_div(s->vectors, 2);
+    const ptrdiff_t units = others * blocks;
     const ptrdiff_t least = gc_max(gc_ceil_div(high, rows), gc_ceil_div(wanted_units, units));
     s->boxes = gc_even_pieces(plan, units, high, gc_min(least, high));
     s->rows = gc_ceil_div(high, s->boxes);
@@ -283,9 +283,11 @@ static gc_status create(gc_plan *plan) {
     share_vectors(plan, s);
     s->vectors = gc_ceil_div(s->out, kernels->lanes);
     lay_out(plan, s);
-    choose_boxes(plan, s);
+    choose_boxes(plan, s, s->vectors);
     choose_tiles(plan, s);
     choose_blocks(plan, s);
+    choose_boxes(plan, s, s->blocks);
+    choose_tiles(plan, s);
     gc_status status = create_taps(p, s);
     if (status == GC_OK) status = gc_channel_box_create(&s->box, &whole);
     if (status != GC_OK) return status;
