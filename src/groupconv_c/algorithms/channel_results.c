@@ -100,32 +100,33 @@ static void turn_results(const gc_channel_results *r, const stretch *at, char *t
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     const ptrdiff_t *to = plan->problem.output_strides, *add = plan->problem.residual_strides;
     const char *residual = gc_channel_results_residual(r, at->row, at->first);
-    for (ptrdiff_t i = 0; i < at->count; i += lanes) {
-        if (residual) {
-            const gc_turn_finish f = {
-                .from = tile + i * r->step,
-                .from_step = r->step / size,
-                .rows = gc_min(at->count - i, lanes),
-                .n = r->channels,
-                .to = gc_channel_results_output(r, at->row, at->first) + i * to[4],
-                .to_step = to[1] / size,
-                .residual = residual + i * add[4],
-                .residual_step = add[1] / size,
-                .epilogue = r->epilogue,
-            };
+    gc_turn t = {
+        .from = tile,
+        .from_step = r->step / size,
+        .n = r->channels,
+        .to = gc_channel_results_output(r, at->row, at->first),
+        .to_step = to[1] / size,
+        .only_rows = 1,
+    };
+    gc_turn_finish f = {
+        .from_step = t.from_step,
+        .to_step = t.to_step,
+        .residual = residual,
+        .residual_step = add[1] / size,
+        .n = t.n,
+        .epilogue = r->epilogue,
+    };
+    for (ptrdiff_t left = at->count; left > 0; left -= lanes) {
+        t.rows = f.rows = gc_min(left, lanes);
+        f.from = t.from;
+        f.to = t.to;
+        if (residual)
             plan->kernels->turn_finish(&f);
-            continue;
-        }
-        const gc_turn t = {
-            .from = tile + i * r->step,
-            .from_step = r->step / size,
-            .rows = gc_min(at->count - i, lanes),
-            .n = r->channels,
-            .to = gc_channel_results_output(r, at->row, at->first) + i * to[4],
-            .to_step = to[1] / size,
-            .only_rows = 1,
-        };
-        plan->kernels->turn(&t);
+        else
+            plan->kernels->turn(&t);
+        t.from = (const char *)t.from + lanes * r->step;
+        t.to = (char *)t.to + lanes * to[4];
+        if (residual) f.residual = (const char *)f.residual + lanes * add[4];
     }
 }
 

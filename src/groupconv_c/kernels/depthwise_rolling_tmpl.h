@@ -180,7 +180,6 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
     const ptrdiff_t above = a->above, below = above + (DEEP && k->depths == 0 ? 0 : a->height);
     const ptrdiff_t whole = gc_smaller(steps - (S - 1), below / S); /* steps before are */
     ptrdiff_t t = 0, next = gc_smaller(gc_larger(begun, (above + S - 1) / S), steps);
-    next = gc_smaller((next + D - 1) / D * D, steps);
     for (;; next = steps) {
         for (; t < next; t += D) {
             GC_UNROLL(2)
