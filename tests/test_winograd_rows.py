@@ -7,6 +7,8 @@ likewise.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace as with_changes
 from itertools import product
 
 import numpy as np
@@ -28,6 +30,9 @@ from test_winograd import Kind, transforms
 
 import groupconv as gc
 from groupconv import reference
+from groupconv._arguments import conv_arguments
+from groupconv._core import Plan
+from groupconv._problem import forward_problem
 
 NAME = "winograd_1x4"
 AT, G, BT = transforms(Kind(4, 3, (0, 1, -1, 2, -2)))
@@ -273,3 +278,35 @@ def test_few_products_are_refused() -> None:
         assert (NAME in names) == able
     w = np.ones((16, 16, 1, 3), "f4")
     assert NAME not in algorithms(gc.conv2d, x, w)
+
+
+def plan(channels: int, size: int, groups: int, rows: int, layout: str = "contiguous") -> Plan:
+    x = place(np.zeros((1, channels, size, size), "f4"), layout)
+    w = np.zeros((channels, channels // groups, rows, 3), "f4")
+    problem = forward_problem(conv_arguments(2, padding="same", groups=groups), x, w)
+    return Plan(with_changes(problem, algorithm=NAME))
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize(
+    ("channels", "size", "groups", "rows"),
+    [
+        (64, 56, 1, 3),
+        (512, 7, 1, 9),
+        (1024, 7, 32, 3),
+        (48, 224, 1, 3),
+        (96, 300, 2, 9),
+        (512, 48, 1, 6),
+        (512, 64, 1, 3),
+    ],
+)
+def test_a_thread_needs_less_than_two_mebibytes(
+    channels: int, size: int, groups: int, rows: int, layout: str
+) -> None:
+    text = plan(channels, size, groups, rows, layout).explain()
+    assert 0 < int(re.search(r"(\d+) bytes per thread", text)[1]) < 2 << 20
+
+
+def test_windows_that_would_need_more_are_refused() -> None:
+    with pytest.raises(ValueError, match=f"{NAME}.*windows of an output row.*direct"):
+        plan(512, 50, 1, 9)

@@ -20,13 +20,31 @@
 enum {
     least_channels = 4,       /* fewer do not repay their transforms, */
     least_products = 64,      /* and in shorter sums its error would be seen */
-    box_bytes = 256 * 1024,   /* of transformed windows */
+    box_bytes = 256 * 1024,   /* of transformed windows, */
+    most_bytes = 1024 * 1024, /* where an output row alone reads more than that */
     wanted_units = 4,         /* of small problems too */
     held_bytes = 12 * 1024,   /* of products that wait for their inverse transform; */
     turned_bytes = 24 * 1024, /* where results are turned, in more of whole squares; */
     most_held = 48 * 1024,    /* and where weights are too many for the first-level cache: */
     few_weights = 16 * 1024,  /* of a block and an element */
 };
+
+/* Rows that an output row's windows reach over. */
+static ptrdiff_t reach(const gc_problem *p) { return (p->kernel[1] - 1) * p->dilation[1]; }
+
+/* Reals of an element of a window: all channels, in whole vectors, so that tiles do not share cache sets. */
+static ptrdiff_t element_of(const gc_plan *plan, ptrdiff_t channels) {
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t whole = gc_ceil_div(channels, lanes) * lanes;
+    return whole * size % 1024 == 0 ? whole + lanes : whole;
+}
+
+/* Bytes of the windows of a row, of all depths of the kernel. */
+static double row_bytes(const gc_plan *plan, ptrdiff_t channels) {
+    const gc_problem *p = &plan->problem;
+    return (double)p->kernel[0] * (double)gc_ceil_div(p->out_size[2], GC_ROW_OUTPUTS) *
+           GC_ROW_WINDOW * (double)element_of(plan, channels) * (double)plan->kernels->real_size;
+}
 
 static const char *refuse(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
@@ -38,6 +56,8 @@ static const char *refuse(const gc_plan *plan) {
     if (p->in_per_group < least_channels) return "it needs 4 input channels to a group";
     if (p->in_per_group * p->kernel[0] * p->kernel[1] * p->kernel[2] < least_products)
         return "it needs sums of 64 products";
+    if ((double)(1 + reach(p)) * row_bytes(plan, p->in_per_group) > most_bytes)
+        return "windows of an output row do not fit a near cache";
     return NULL;
 }
 
@@ -81,22 +101,16 @@ static gc_row_source source_of(const gc_plan *plan, const gc_winograd_row *s) {
     return gc_channel_box_turns(plan, p->input_strides, s->in) ? GC_ROW_TURNED : GC_ROW_PACKED;
 }
 
-/* Rows that an output row's windows reach over. */
-static ptrdiff_t reach(const gc_problem *p) { return (p->kernel[1] - 1) * p->dilation[1]; }
-
 static void lay_out(const gc_plan *plan, gc_winograd_row *s) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     s->source = source_of(plan, s);
     s->ntaps = p->kernel[0] * p->kernel[1];
     s->turns =
         p->kernel[0] > 1 && p->stride[0] == 1 && p->dilation[0] == 1 && s->source != GC_ROW_PACKED;
     s->tiles = gc_ceil_div(p->out_size[2], GC_ROW_OUTPUTS);
-    s->element = gc_ceil_div(s->in, lanes) * lanes;
-    if (s->element * size % 1024 == 0) s->element += lanes; /* tiles would share cache sets */
+    s->element = element_of(plan, s->in);
     s->tile = GC_ROW_WINDOW * s->element;
     gc_channel_box_start(&s->box, p);
-    s->box.channel = 1;
     s->box.pitch = s->in;
     s->box.row = s->box.columns * s->box.pitch;
 }
@@ -104,7 +118,7 @@ static void lay_out(const gc_plan *plan, gc_winograd_row *s) {
 /* Boxes of rows whose windows are cached, and enough of them to share out with `blocks` blocks each. */
 static void choose_boxes(const gc_plan *plan, gc_winograd_row *s, ptrdiff_t blocks) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t row = p->kernel[0] * s->tiles * s->tile * (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t row = (ptrdiff_t)row_bytes(plan, s->in);
     const ptrdiff_t high = gc_max(p->out_size[1], 1),
                     others = gc_max(s->groups * p->out_size[0], 1);
     const ptrdiff_t rows = gc_max(box_bytes / gc_max(row, 1) - reach(p), 1);
