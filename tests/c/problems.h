@@ -7,7 +7,7 @@
 /* A random problem without strides. */
 gc_problem problem_draw(gc_op op, gc_dtype dtype);
 
-/* Lists, in problem_lists.c. Problems of every width up to two of the longest vectors; 0 when `index` is behind the last. */
+/* Lists, in problem_lists.c and problem_lists_depthwise.c. Problems of every width up to two of the longest vectors; 0 when `index` is behind the last. */
 int problem_narrow(int index, gc_problem *p);
 
 /* Depthwise problems around the edges of vectors and tiles, of every kernel of up to 8 columns: 0 when

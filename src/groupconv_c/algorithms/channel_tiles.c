@@ -264,7 +264,7 @@ static gc_status create(gc_plan *plan) {
     s->epilogue = gc_lane_epilogue_of(p);
     s->plain = gc_lanes_in_memory(plan, p->output_strides, channels) &&
                (!p->has_residual || gc_lanes_in_memory(plan, p->residual_strides, channels));
-    s->vectors = gc_channel_vectors(plan);
+    s->vectors = gc_ceil_div(p->out_per_group, kernels->lanes);
     lay_out(plan, s);
     choose_tile(kernels, s, (double)gc_channel_tiles_weights(p), tap_cycles(p, s));
     s->piece = piece_of(plan, s->vb);

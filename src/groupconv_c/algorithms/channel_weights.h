@@ -4,11 +4,6 @@
 
 #include "../plan.h"
 
-/* Vectors of output channels of a group. */
-static inline ptrdiff_t gc_channel_vectors(const gc_plan *plan) {
-    return gc_ceil_div(plan->problem.out_per_group, plan->kernels->lanes);
-}
-
 /* The `channels` output channels from k on, counted over all groups, as one vector: W[piece of input channels][kernel
  * position][channel of the piece][lane], vectors `step` bytes apart; lanes without a channel are zero. Kernel positions of a transposed convolution go
  * from the last to the first. */

@@ -23,17 +23,8 @@ GC_INLINE void OP(lane_store)(real *to, V y, const real *residual, int n, const 
 GC_INLINE void OP(turn_finish_square)(const gc_turn_finish *a, ptrdiff_t i, const int WHOLE) {
     const ptrdiff_t count = WHOLE ? LANES : gc_smaller(a->n - i, LANES);
     const ptrdiff_t rows = WHOLE ? LANES : a->rows;
-    const M m = OP(mask)(gc_window_bits(0, count, LANES));
     V x[LANES];
-    GC_UNROLL(16)
-    for (int r = 0; r < LANES; r++) {
-        const real *from = (const real *)a->from + r * a->from_step + i;
-        if (WHOLE)
-            x[r] = OP(load)(from);
-        else
-            x[r] = r < rows ? OP(load_mask)(from, m) : OP(set1)(0);
-    }
-    OP(turn_square)(x);
+    OP(turn_load)((const real *)a->from + i, a->from_step, rows, count, x, WHOLE);
     real *to = (real *)a->to + i * a->to_step;
     const real *residual = (const real *)a->residual + i * a->residual_step;
     if (WHOLE) {

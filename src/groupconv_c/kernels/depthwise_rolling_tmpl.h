@@ -331,7 +331,7 @@ GC_INLINE void OP(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
     gc_fetch(a->fetch_out + i * a->fetch_out_bytes, a->fetch_out_bytes);
 }
 
-/* rolling_<K><S><DEEP>, and of its columns rolling_<K><S><DEEP><EDGE><MORE>.
+/* rolling_<K><S><KIND>, and of its columns rolling_<K><S><KIND><EDGE><MORE>.
  * A small kernel's weights stay in registers from one vector of columns to the next; each kind of a large one
  * is on its own, since compilers lose their way in all of them together. */
 #define ROLLING_CALL_30 GC_INLINE
@@ -339,38 +339,38 @@ GC_INLINE void OP(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
 #define ROLLING_CALL_50 GC_NOINLINE
 #define ROLLING_CALL_70 GC_NOINLINE
 #define ROLLING_CALL_32 GC_INLINE
-#define ROLLING_COLUMNS(K, S, DEEP, EDGE, MORE)                                            \
-    ROLLING_CALL_##K##DEEP void OP(rolling_##K##S##DEEP##EDGE##MORE)(                      \
+#define ROLLING_COLUMNS(K, S, KIND, EDGE, MORE)                                            \
+    ROLLING_CALL_##K##KIND void OP(rolling_##K##S##KIND##EDGE##MORE)(                      \
         const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k) {             \
-        OP(rolling_columns)(a, column, k, K, S, DEEP == 2 ? 2 : 1, EDGE, MORE, DEEP == 1); \
+        OP(rolling_columns)(a, column, k, K, S, KIND == 2 ? 2 : 1, EDGE, MORE, KIND == 1); \
     }
-/* DEEP 1: kernels with depths; 2: rows a dilation of 2 apart. */
-#define ROLLING(K, S, DEEP)                                                            \
-    ROLLING_COLUMNS(K, S, DEEP, 0, 0)                                                  \
-    ROLLING_COLUMNS(K, S, DEEP, 0, 1)                                                  \
-    ROLLING_COLUMNS(K, S, DEEP, 1, 0)                                                  \
-    ROLLING_COLUMNS(K, S, DEEP, 1, 1)                                                  \
-    ROLLING_COLUMNS(K, S, DEEP, 2, 0)                                                  \
-    ROLLING_COLUMNS(K, S, DEEP, 2, 1)                                                  \
-    GC_NOINLINE void OP(rolling_##K##S##DEEP)(const gc_rolling *a) {                   \
-        V w[(DEEP == 1 ? GC_ROLLING_DEPTHS : 1) * (K) * (K)], zero[K];                 \
-        const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, DEEP == 1);    \
+/* KIND 1: kernels with depths; 2: rows a dilation of 2 apart. */
+#define ROLLING(K, S, KIND)                                                            \
+    ROLLING_COLUMNS(K, S, KIND, 0, 0)                                                  \
+    ROLLING_COLUMNS(K, S, KIND, 0, 1)                                                  \
+    ROLLING_COLUMNS(K, S, KIND, 1, 0)                                                  \
+    ROLLING_COLUMNS(K, S, KIND, 1, 1)                                                  \
+    ROLLING_COLUMNS(K, S, KIND, 2, 0)                                                  \
+    ROLLING_COLUMNS(K, S, KIND, 2, 1)                                                  \
+    GC_NOINLINE void OP(rolling_##K##S##KIND)(const gc_rolling *a) {                   \
+        V w[(KIND == 1 ? GC_ROLLING_DEPTHS : 1) * (K) * (K)], zero[K];                 \
+        const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, KIND == 1);    \
         const int more = a->clamp || a->residual;                                      \
         for (ptrdiff_t i = 0; i < a->ncolumns; i++) {                                  \
             const int edge = a->columns[i].stored < LANES ? 2 : !a->columns[i].inside; \
             if (a->out_height < 3 * (K)) OP(rolling_fetch)(a, i);                      \
             if (edge == 0 && !more)                                                    \
-                OP(rolling_##K##S##DEEP##00)(a, i, &k);                                \
+                OP(rolling_##K##S##KIND##00)(a, i, &k);                                \
             else if (edge == 0)                                                        \
-                OP(rolling_##K##S##DEEP##01)(a, i, &k);                                \
+                OP(rolling_##K##S##KIND##01)(a, i, &k);                                \
             else if (edge == 1 && !more)                                               \
-                OP(rolling_##K##S##DEEP##10)(a, i, &k);                                \
+                OP(rolling_##K##S##KIND##10)(a, i, &k);                                \
             else if (edge == 1)                                                        \
-                OP(rolling_##K##S##DEEP##11)(a, i, &k);                                \
+                OP(rolling_##K##S##KIND##11)(a, i, &k);                                \
             else if (!more)                                                            \
-                OP(rolling_##K##S##DEEP##20)(a, i, &k);                                \
+                OP(rolling_##K##S##KIND##20)(a, i, &k);                                \
             else                                                                       \
-                OP(rolling_##K##S##DEEP##21)(a, i, &k);                                \
+                OP(rolling_##K##S##KIND##21)(a, i, &k);                                \
         }                                                                              \
     }
 ROLLING(3, 1, 0)

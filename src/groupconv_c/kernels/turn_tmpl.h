@@ -1,18 +1,23 @@
 /* Squares of vectors, turned (contract: gc_turn in transform_contracts.h). */
 
-GC_INLINE void OP(turn_columns)(const gc_turn *a, ptrdiff_t i, const int WHOLE) {
-    const ptrdiff_t count = WHOLE ? LANES : gc_smaller(a->n - i, LANES);
-    const M m = OP(mask)(gc_window_bits(0, count, LANES));
-    V x[LANES];
+/* A square of rows `step` apart, turned: x[i] has their elements i. Missing rows and elements are zeros. */
+GC_INLINE void OP(turn_load)(const real *from, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t elements,
+                             V *x, const int WHOLE) {
+    const M m = OP(mask)(gc_window_bits(0, elements, LANES));
     GC_UNROLL(16)
     for (int r = 0; r < LANES; r++) {
-        const real *from = (const real *)a->from + r * a->from_step + i;
         if (WHOLE)
-            x[r] = OP(load)(from);
+            x[r] = OP(load)(from + r * step);
         else
-            x[r] = r < a->rows ? OP(load_mask)(from, m) : OP(set1)(0);
+            x[r] = r < rows ? OP(load_mask)(from + r * step, m) : OP(set1)(0);
     }
     OP(turn_square)(x);
+}
+
+GC_INLINE void OP(turn_columns)(const gc_turn *a, ptrdiff_t i, const int WHOLE) {
+    const ptrdiff_t count = WHOLE ? LANES : gc_smaller(a->n - i, LANES);
+    V x[LANES];
+    OP(turn_load)((const real *)a->from + i, a->from_step, a->rows, count, x, WHOLE);
     real *to = (real *)a->to + i * a->to_step;
     if (WHOLE) {
         GC_UNROLL(16)
