@@ -1,4 +1,4 @@
-"""Depthwise convolution of maps of few rows, whose loops over rows are unrolled."""
+"""Depthwise convolution of low maps, whose loops are unrolled, and of maps as wide as a vector."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def square(height: int, width: int, kernel: int, **changes: object) -> Case:
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("height", [6, 7, 8, 13, 14, 15])
+@pytest.mark.parametrize("height", [1, 2, 3, 5, 6, 7, 8, 13, 14, 15, 16, 17])
 @each_kernel
 def test_every_width(kernel: int, height: int, dtype: np.dtype) -> None:
     """Rows of less than a vector up to several."""
@@ -64,8 +64,8 @@ def test_padding_below_or_above_alone(kernel: int) -> None:
 @each_kernel
 def test_weights_that_are_not_finite(kernel: int, special: float) -> None:
     """Their products with the zeros of padding are NaN, in rows above and below too."""
-    for height in (7, 14, 20):
-        case = square(height, 14, kernel)
+    for height, width in ((7, 14), (14, 14), (20, 14), (7, 7), (2, 5), (8, 4)):
+        case = square(height, width, kernel)
         x, w, b = case.arrays()
         for place_of in ((0, 0, 0, 0), (1, 0, kernel - 1, 2), (4, 0, kernel // 2, kernel - 1)):
             spoiled = w.copy()
@@ -74,3 +74,30 @@ def test_weights_that_are_not_finite(kernel: int, special: float) -> None:
             want = reference.conv(x, spoiled, b, **case.arguments)
             bound = reference.error_bound(reference.conv, x, spoiled, b, **case.arguments)
             assert_within(got, want, bound)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(7, 7), (14, 14), (5, 3), (16, 16), (9, 8), (12, 10)]
+)
+@each_kernel
+def test_rows_that_share_vectors_give_the_same_bits(kernel: int, height: int, width: int) -> None:
+    """As rows that lie apart: pieces of an input may take another path than the whole."""
+    case = square(height, width, kernel)
+    x, w, b = case.arrays()
+    rows = np.zeros((*x.shape[:-1], 40), x.dtype)[..., :width]
+    rows[...] = x
+    want = gc.conv2d(rows, w, b, **case.arguments, algorithm=NAME)
+    got = gc.conv2d(x, w, b, **case.arguments, algorithm=NAME)
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize(("side", "channels"), [(7, 700), (14, 200)])
+def test_many_channels(side: int, channels: int) -> None:
+    """More than a call computes, an activation that is no clamp, one kernel not finite."""
+    case = square(side, side, 3, groups=channels)
+    x, w, b = case.arrays()
+    w[channels // 2, 0, 0, 0] = np.inf
+    got = gc.conv2d(x, w, b, **case.arguments, activation="sigmoid", algorithm=NAME)
+    plain = gc.conv2d(x, w, b, **case.arguments, algorithm="reference")
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.testing.assert_allclose(got, 1 / (1 + np.exp(-plain.astype("f8"))), rtol=1e-4)

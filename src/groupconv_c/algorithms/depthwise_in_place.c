@@ -5,7 +5,8 @@
  * and 7 go down the band one column of vectors after the other, each loaded vector serving the partial sums of
  * all output rows that it touches ("rolling"), 3x3 ones over some depths too; other kernels go through it in
  * tiles of some rows. The last vector of a row is moved back to end with it, so that only rows narrower than a
- * vector are stored in part. Rows a dilation apart form a class; its rows share loads.
+ * vector are stored in part. Rows a dilation apart form a class; its rows share loads. Maps whose rows fit a
+ * vector are read a whole row, or two, at a time, many channels in one call ("small").
  * This file plans; depthwise_in_place_work.c computes.
  */
 #include <math.h>
@@ -197,6 +198,33 @@ static gc_rolling_fn *rolling_kernel(const gc_problem *p, const gc_kernels *kern
     return kernels->rolling[s - 1][k / 2 - 1];
 }
 
+/* The microkernel of small maps, or NULL. It adds in the order of the one that rolls. */
+static gc_small_maps_fn *small_kernel(const gc_plan *plan, const gc_in_place *s) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t k = p->kernel[2], wide = p->in_size[2], lanes = plan->kernels->lanes;
+    if (!s->channelwise || p->stride[2] > 1 || p->dilation[1] > 1 || p->dilation[2] > 1)
+        return NULL;
+    if (wide > lanes || (p->in_size[1] > lanes && 2 * wide > lanes)) return NULL;
+    for (int i = 1; i < 3; i++)
+        if (s->pad[i] != k / 2 || p->out_size[i] != p->in_size[i]) return NULL;
+    if (p->in_size[1] > 1 && p->input_strides[3] != wide * plan->storage_size) return NULL;
+    return plan->kernels->small_maps[k / 2 - 1];
+}
+
+/* Output rows in a vector of the microkernel of small maps. */
+static int small_rows(const gc_plan *plan) {
+    return 2 * plan->problem.out_size[2] <= plan->kernels->lanes ? 2 : 1;
+}
+
+static double predict_small(const gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    const double channels = (double)(p->batch * p->groups), k = (double)p->kernel[2];
+    const int by = small_rows(plan);
+    const double vectors = (double)gc_ceil_div(p->out_size[1], by);
+    const double loads = (double)(p->out_size[1] + by - 1);
+    return channels * (0.52 * k * k * vectors + 0.6 * k * loads + 10) * GC_CYCLE;
+}
+
 static double predict(const gc_plan *plan, const gc_in_place *s) {
     const gc_problem *p = &plan->problem;
     const double channels = (double)(p->batch * p->groups * p->out_per_group);
@@ -236,13 +264,14 @@ static gc_status create(gc_plan *plan) {
         p->kernel[0] == 1 && p->out_size[0] == 1 && s->pad[0] == 0 && p->in_size[0] > 0;
     s->channelwise = s->roll && flat && s->bands == 1 && p->out_per_group == 1 &&
                      gc_in_place_row_step(plan) == 1;
+    s->small = small_kernel(plan, s);
     if ((s->roll ? create_classes(plan, s) : create_tiles(plan, s)) != GC_OK)
         return GC_ERROR_MEMORY;
     plan->units = p->batch * p->groups * p->out_per_group * p->out_size[0] * s->bands;
     if (p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     if (p->kernel[0] > 1) plan->scratch_size = (size_t)p->kernel[0] * sizeof(gc_depthwise_slab);
     gc_weights_plan(&s->weights, plan);
-    plan->seconds = predict(plan, s);
+    plan->seconds = s->small ? predict_small(plan) : predict(plan, s);
     return GC_OK;
 }
 
@@ -260,7 +289,10 @@ static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const gc_in_place *s = plan->state;
-    if (s->roll)
+    if (s->small)
+        snprintf(text, size, "maps of %d rows a vector of %d lanes", small_rows(plan),
+                 plan->kernels->lanes);
+    else if (s->roll)
         snprintf(text, size, "columns of %d lanes rolling over rows; %td bands", s->table->lanes,
                  s->bands);
     else

@@ -30,6 +30,7 @@ typedef struct gc_in_place {
     ptrdiff_t ncolumns;
     ptrdiff_t bands;
     gc_rolling_fn *roll;              /* NULL: tiles */
+    gc_small_maps_fn *small;          /* of channelwise plans; NULL: rolling */
     gc_in_place_class *classes;       /* [band][class], where it rolls */
     gc_in_place_tile *tiles;          /* of all bands */
     ptrdiff_t *band_tile;             /* the first tile of each band */

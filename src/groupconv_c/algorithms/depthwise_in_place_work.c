@@ -4,8 +4,9 @@
 
 enum {
     most_fetched = 64 * 1024,
-    least_fetched_out = 2048, /* hardware foresees what is written to smaller channels */
-    fetched_ahead = 4096,     /* of small channels: memory is further away than the next one */
+    least_fetched_out = 2048,  /* hardware foresees what is written to smaller channels */
+    fetched_ahead = 4096,      /* of small channels: memory is further away than the next one */
+    small_results = 64 * 1024, /* of maps that are computed in one call */
 };
 
 /* A unit. Channels can be tiny, so places count up and nothing is divided. */
@@ -238,6 +239,44 @@ static void work_channels(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
     }
 }
 
+/* Small maps: as many whole channels in a call as leave their results in the cache for the activation. */
+static void work_small(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
+    const gc_plan *plan = run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_in_place *s = plan->state;
+    const ptrdiff_t size = plan->storage_size, map = written_bytes(plan);
+    const ptrdiff_t ahead = gc_ceil_div(fetched_ahead, map); /* channels */
+    gc_small_maps a = {
+        .in_channel = p->input_strides[1] / size,
+        .out_channel = p->output_strides[1] / size,
+        .residual_channel = p->residual_strides[1] / size,
+        .weight_channel = gc_weights_group_step(&s->weights, plan) / size,
+        .weight_row = s->weight_step[1],
+        .weight_column = s->weight_step[2],
+        .height = p->out_size[1],
+        .width = p->out_size[2],
+        .fetch = ahead * p->input_strides[1],
+        .fetch_out = ahead * p->output_strides[1],
+        .low = s->low,
+        .high = s->high,
+    };
+    while (first < last) {
+        cursor at = cursor_at(plan, first);
+        const place here = place_of(run, &at);
+        const ptrdiff_t channels = gc_min(p->groups - at.g, gc_ceil_div(small_results, map));
+        a.nchannels = gc_min(last - first, channels);
+        a.in = here.in;
+        a.residual = here.residual;
+        a.weight = here.weight;
+        a.init = here.init;
+        a.out = here.out;
+        s->small(&a);
+        for (ptrdiff_t i = 0; s->activate && i < a.nchannels; i++)
+            activate(run, &at, here.out + i * p->output_strides[1]);
+        first += a.nchannels;
+    }
+}
+
 static void work_tiles(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t first,
                        ptrdiff_t last) {
     const gc_plan *plan = run->plan;
@@ -297,7 +336,9 @@ void gc_in_place_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff
     const gc_in_place *s = run->plan->state;
     gc_depthwise_slab one, *const slabs = run->plan->problem.kernel[0] > 1 ? scratch : &one;
     if (first == last) return;
-    if (s->channelwise)
+    if (s->small)
+        work_small(run, first, last);
+    else if (s->channelwise)
         work_channels(run, first, last);
     else if (s->roll)
         work_rolling(run, slabs, first, last);

@@ -83,6 +83,22 @@ typedef struct gc_rolling {
 
 typedef void gc_rolling_fn(const gc_rolling *);
 
+/* small_maps[K/2-1]: channels of a depthwise K x K (3, 5, 7) of stride 1 with K/2 zeros around maps whose rows are
+ * contiguous and no wider than a vector.
+ *   out[c][y][x] = clamp(init[c] + sum over r, s of weight[c*weight_channel + r*weight_row + s*weight_column]
+ *       * in[c*in_channel + (y + r - K/2)*width + x + s - K/2] + residual[c][y][x])
+ * Memory `fetch` and `fetch_out` bytes behind what is read and written is asked for. NULL: rolling is as fast. */
+typedef struct gc_small_maps {
+    const void *in, *weight, *init, *residual; /* residual NULL: none */
+    void *out;
+    ptrdiff_t in_channel, out_channel, residual_channel, weight_channel, nchannels;
+    ptrdiff_t weight_row, weight_column, height, width;
+    ptrdiff_t fetch, fetch_out;
+    double low, high;
+} gc_small_maps;
+
+typedef void gc_small_maps_fn(const gc_small_maps *);
+
 /* depthwise_rows[S-1][KR-1], depthwise_few[KR-1] of stride 1: RB output rows of one channel, read in place, of
  * stride S and KR kernel rows.
  *   out[j][q] = clamp(init + sum over slabs, kernel rows r and columns s of

@@ -268,21 +268,27 @@ GC_INLINE V OP(rolling_depth)(const gc_rolling *a, ptrdiff_t first, V *w, const 
     return total;
 }
 
-/* The same of a kernel that is left as it is: where it lies, or in `copy` if it is not contiguous there. */
-GC_INLINE V OP(rolling_plain)(const gc_rolling *a, real *copy, const real **plain, const int K) {
-    *plain = a->weight;
-    if (a->weight_column != 1 || a->weight_row != K) {
-        for (int i = 0; i < K * K; i++)
-            copy[i] = (*plain)[i / K * a->weight_row + i % K * a->weight_column];
-        *plain = copy;
+/* A kernel that is left as it is: where it lies, or in `copy` if it is not contiguous there. */
+GC_INLINE const real *OP(plain_kernel)(const real *weight, ptrdiff_t row, ptrdiff_t column,
+                                       real *copy, const int K) {
+    if (column == 1 && row == K) return weight;
+    GC_UNROLL(8)
+    for (int r = 0; r < K; r++) {
+        GC_UNROLL(8)
+        for (int t = 0; t < K; t++) copy[r * K + t] = weight[r * row + t * column];
     }
+    return copy;
+}
+
+/* Sums of its weights' products with zeros, which are 0 if they are finite, else NaN. */
+GC_INLINE V OP(plain_zeros)(const real *weight, const int K) {
     V total = OP(set1)(0);
     GC_UNROLL(16)
     for (int i = 0; i < K * K; i += LANES) {
         const M m = OP(mask)(gc_window_bits(0, K * K - i, LANES));
-        total = OP(fma)(OP(load_mask)(*plain + i, m), OP(set1)(0), total);
+        total = OP(fma)(OP(load_mask)(weight + i, m), OP(set1)(0), total);
     }
-    return OP(set1)(OP(sum)(total));
+    return total;
 }
 
 /* From the caller's weights: a pointer to those in registers would put them into memory. */
@@ -303,10 +309,12 @@ GC_INLINE OP(rolling_kernel)
     OP(rolling_weights)(const gc_rolling *a, V *w, V *zero, const int K, const int DEEP) {
     OP(rolling_kernel) k = {.weights = w, .bias = OP(set1)(*(const real *)a->init), .depths = 1};
     V total = OP(set1)(0);
-    if (ROLLING_PLAIN(K))
-        total = OP(rolling_plain)(a, (real *)w, &k.plain, K);
-    else if (!DEEP)
+    if (ROLLING_PLAIN(K)) {
+        k.plain = OP(plain_kernel)(a->weight, a->weight_row, a->weight_column, (real *)w, K);
+        total = OP(set1)(OP(sum)(OP(plain_zeros)(k.plain, K)));
+    } else if (!DEEP) {
         total = OP(rolling_depth)(a, 0, w, K);
+    }
     if (DEEP) k.depths = 0;
     for (ptrdiff_t i = 0; DEEP && i < a->nslabs; i++) {
         const gc_depthwise_slab *slab = a->slabs + i;

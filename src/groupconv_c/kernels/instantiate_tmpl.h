@@ -15,6 +15,9 @@
 #endif
 #include "depthwise_up_tmpl.h"
 #include "depthwise_rolling_tmpl.h"
+#ifdef GC_SHIFTS_VECTORS
+#include "depthwise_small_tmpl.h"
+#endif
 #include "depthwise_spread_tmpl.h"
 #include "tap_dot_tmpl.h"
 #include "row_dot_tmpl.h"
@@ -54,6 +57,9 @@ static const gc_kernels OP(table) = {
                 {OP(rolling_320), OP(rolling_520), NULL}},
     .rolling_deep = {OP(rolling_311), OP(rolling_321)},
     .rolling_dilated = OP(rolling_312),
+#ifdef GC_SHIFTS_VECTORS
+    .small_maps = {OP(small_maps_3), OP(small_maps_5), OP(small_maps_7)},
+#endif
     .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},
     .tap_dot = {TAP_DOT_ENTRIES(1), TAP_DOT_ENTRIES(2), TAP_DOT_ENTRIES(3), TAP_DOT_ENTRIES(4)},
     .max_row_dot = ROW_DOT_MAX,

@@ -155,6 +155,8 @@ GC_INLINE f64_v f64_repeated(const double *p, int n) {
 }
 GC_INLINE f32_v f32_keep(f32_v v, f32_m m) { return _mm512_maskz_mov_ps(m, v); }
 GC_INLINE f64_v f64_keep(f64_v v, f64_m m) { return _mm512_maskz_mov_pd(m, v); }
+GC_INLINE int f32_has_nan(f32_v v) { return _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q) != 0; }
+GC_INLINE int f64_has_nan(f64_v v) { return _mm512_cmp_pd_mask(v, v, _CMP_UNORD_Q) != 0; }
 #define SHIFTED_F32(a, b, n) \
     _mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(b), _mm512_castps_si512(a), n))
 #define SHIFTED_F64(a, b, n) \

@@ -15,7 +15,7 @@
  *   R_index(p) lane numbers from int32_t p[lanes]; R_spread(v, index): lane i is lane index[i] of v
  *   R_hold(v): v, in a register
  *   R_shifted(a, b, n): from lane n of a followed by b on, n < lanes, and R_keep(v, m): those lanes of v and zeros,
- *     if it defines GC_SHIFTS_VECTORS
+ *     and R_has_nan(v), if it defines GC_SHIFTS_VECTORS
  *   R_repeated(p, n): p[0] .. p[n - 1] again and again, n = 2 or 4, if it defines GC_REPEATS_LANES
  *   GC_SPREADS_OPERANDS, if an instruction spreads an operand in memory over a vector
  *   f32_load_f16(p) f32_load_bf16(p) f32_store_f16(p, v) f32_store_bf16(p, v)
