@@ -27,25 +27,27 @@ typedef struct OP(rolling_kernel) {
 typedef struct OP(rolling_state) {
     const real *p, *residual;
     real *out;
-    ptrdiff_t in_row, out_row, residual_row, residual_next, dilation;
+    ptrdiff_t in_row, out_row, residual_row, residual_next, dilation, next;
     V bias, low, high;
     V held[OP(rolling_most)]; /* the first weights, in registers */
     const V *weights;
     const real *plain;
     const ptrdiff_t *slabs, *end; /* the kernel's depths, if it has some */
-    M masks[GC_DEPTHWISE_KERNEL_ROWS + 1], m;
+    M masks[2][GC_DEPTHWISE_KERNEL_ROWS + 1], m;
     int stored, whole; /* `whole` rows more are stored as whole vectors */
 } OP(rolling_state);
 
 /* How many weights the registers hold beside sums and inputs; those of a small kernel without depths are the
  * compiler's. */
-GC_INLINE int OP(rolling_held)(const int K, const int S, const int DEEP) {
-    const int room = vector_registers - K / S - S - 3;
-    return K == 3 && !DEEP ? 0 : room < K * K ? room : K * K;
+GC_INLINE int OP(rolling_held)(const int K, const int S, const int NC, const int DEEP) {
+    const int room = NC == 1 ? vector_registers - K / S - S - 3
+                             : vector_registers - 2 * ((K + S - 1) / S) - 2 * S - 4;
+    return K == 3 && !DEEP && NC == 1 ? 0 : room < 0 ? 0 : room < K * K ? room : K * K;
 }
 
-GC_INLINE V OP(rolling_load)(const OP(rolling_state) * s, const real *p, int mask, const int EDGE) {
-    return EDGE ? OP(load_mask)(p, s->masks[mask]) : OP(hold)(OP(load)(p));
+GC_INLINE V OP(rolling_load)(const OP(rolling_state) * s, const real *p, int mask, const int c,
+                             const int EDGE) {
+    return EDGE ? OP(load_mask)(p, s->masks[c][mask]) : OP(hold)(OP(load)(p));
 }
 
 /* The input row at p, of phase PH (its number modulo S). Sum m takes its products with kernel row PH + S*m; it
@@ -54,83 +56,100 @@ GC_INLINE V OP(rolling_load)(const OP(rolling_state) * s, const real *p, int mas
  * registers; below 0: of a later depth, whose sums go on instead of beginning with the bias. */
 GC_INLINE void OP(rolling_taps)(const OP(rolling_state) * s, const real *p, const V *weights,
                                 V *acc, const int u, const int PH, const int K, const int S,
-                                const int EDGE, const int held) {
+                                const int NC, const int EDGE, const int held) {
     const int sums = (K + S - 1) / S;
-    V odd = s->bias;
+    V odd[2] = {s->bias, s->bias};
     GC_UNROLL(8)
     for (int t = 0; t < K; t++) {
-        V x = odd;
-        if (S == 1) {
-            x = OP(rolling_load)(s, p + t * s->dilation, t, EDGE);
-        } else if (t == 0 || t % 2 == 1) {
-            const int mask = t == 0 ? 0 : t + 1;
-            const real *right = p + t + LANES;
-            const V x0 = OP(rolling_load)(s, p + t, mask, EDGE);
-            const V x1 = EDGE ? OP(load_mask)(right, s->masks[mask + 1]) : OP(load)(right);
-            x = OP(even_mixed)(x0, x1);
-            if (t > 0) odd = OP(odd_mixed)(x0, x1);
+        V x[2] = {odd[0], odd[1]};
+        GC_UNROLL(2)
+        for (int c = 0; c < NC; c++) {
+            const real *q = p + c * S * s->next;
+            if (S == 1) {
+                x[c] = OP(rolling_load)(s, q + t * s->dilation, t, c, EDGE);
+            } else if (t == 0 || t % 2 == 1) {
+                const int mask = t == 0 ? 0 : t + 1;
+                const real *right = q + t + LANES;
+                const V x0 = OP(rolling_load)(s, q + t, mask, c, EDGE);
+                const V x1 = EDGE ? OP(load_mask)(right, s->masks[c][mask + 1]) : OP(load)(right);
+                x[c] = OP(even_mixed)(x0, x1);
+                if (t > 0) odd[c] = OP(odd_mixed)(x0, x1);
+            }
         }
         GC_UNROLL(8)
         for (int m = 0; m < sums; m++) {
             const int r = PH + S * m, i = r * K + t, at = (m + sums - u) % sums;
             if (r >= K) continue;
-            const V w = i < held           ? s->held[i]
-                        : ROLLING_PLAIN(K) ? OP(set1)(s->plain[i])
-                                           : weights[i];
-            acc[at] = OP(fma)(x, w, held >= 0 && i == 0 ? s->bias : acc[at]);
+            V w = i < held ? s->held[i] : ROLLING_PLAIN(K) ? OP(set1)(s->plain[i]) : weights[i];
+            if (NC > 1 && i >= held && ROLLING_PLAIN(K)) w = OP(hold)(w);
+            GC_UNROLL(2)
+            for (int c = 0; c < NC; c++)
+                acc[c * sums + at] =
+                    OP(fma)(x[c], w, held >= 0 && i == 0 ? s->bias : acc[c * sums + at]);
         }
     }
 }
 
 GC_INLINE void OP(rolling_row)(OP(rolling_state) * s, V *acc, const int u, const int PH,
-                               const int K, const int S, const int EDGE, const int DEEP) {
+                               const int K, const int S, const int NC, const int EDGE,
+                               const int DEEP) {
     const V *w = s->weights;
-    OP(rolling_taps)(s, s->p + (DEEP ? *s->slabs : 0), w, acc, u, PH, K, S, EDGE,
-                     OP(rolling_held)(K, S, DEEP));
+    OP(rolling_taps)(s, s->p + (DEEP ? *s->slabs : 0), w, acc, u, PH, K, S, NC, EDGE,
+                     OP(rolling_held)(K, S, NC, DEEP));
     for (const ptrdiff_t *slab = s->slabs + 1; DEEP && slab < s->end; slab++) {
         w += K * K;
-        OP(rolling_taps)(s, s->p + *slab, w, acc, u, PH, K, S, EDGE, -1);
+        OP(rolling_taps)(s, s->p + *slab, w, acc, u, PH, K, S, NC, EDGE, -1);
     }
     GC_STEP(s->p, s->in_row);
 }
 
-GC_INLINE void OP(rolling_store)(OP(rolling_state) * s, V y, const int S, const int EDGE,
-                                 const int MORE) {
-    if (S == 2) y = OP(unmix)(y);
-    if (MORE && s->residual) {
-        y += EDGE < 2 ? OP(load)(s->residual) : OP(load_mask)(s->residual, s->m);
-        __builtin_prefetch((const char *)s->residual + s->residual_next);
-        s->residual += s->residual_row;
+GC_INLINE void OP(rolling_store)(OP(rolling_state) * s, const V *sums_of, const int every,
+                                 const int S, const int NC, const int EDGE, const int MORE) {
+    GC_UNROLL(2)
+    for (int c = 0; c < NC; c++) {
+        V y = sums_of[c * every];
+        real *const out = s->out + c * s->next;
+        if (S == 2) y = OP(unmix)(y);
+        if (MORE && s->residual) {
+            const real *const residual = s->residual + c * s->next;
+            y += EDGE < 2 ? OP(load)(residual) : OP(load_mask)(residual, s->m);
+            __builtin_prefetch((const char *)residual + s->residual_next);
+        }
+        if (MORE) y = OP(min)(s->high, OP(max)(s->low, y));
+        if (EDGE == 2)
+            OP(store_first)(out, y, s->whole-- > 0 ? LANES : s->stored);
+        else
+            OP(store)(out, y);
     }
-    if (MORE) y = OP(min)(s->high, OP(max)(s->low, y));
-    if (EDGE == 2)
-        OP(store_first)(s->out, y, s->whole-- > 0 ? LANES : s->stored);
-    else
-        OP(store)(s->out, y);
+    if (MORE && s->residual) s->residual += s->residual_row;
     GC_STEP(s->out, s->out_row);
 }
 
 /* A row of phase PH which may be missing: then it is zeros. */
 GC_INLINE void OP(rolling_any_row)(OP(rolling_state) * s, const V *zero, V *acc, int there,
-                                   const int PH, const int K, const int S, const int EDGE,
-                                   const int DEEP) {
+                                   const int PH, const int K, const int S, const int NC,
+                                   const int EDGE, const int DEEP) {
     if (there) {
-        OP(rolling_row)(s, acc, 0, PH, K, S, EDGE, DEEP);
+        OP(rolling_row)(s, acc, 0, PH, K, S, NC, EDGE, DEEP);
         return;
     }
     const int sums = (K + S - 1) / S;
     GC_UNROLL(8)
     for (int m = 0; m < sums; m++) {
         const int r = PH + S * m;
-        if (r == 0) acc[m] = s->bias;
-        if (r < K && zero) acc[m] += zero[r];
+        GC_UNROLL(2)
+        for (int c = 0; c < NC; c++) {
+            V *const sum = acc + c * sums + m;
+            if (r == 0) *sum = s->bias;
+            if (r < K && zero) *sum += zero[r];
+        }
     }
 }
 
 GC_INLINE OP(rolling_state)
     OP(rolling_start)(const gc_rolling *a, const gc_columns *columns, const OP(rolling_kernel) * k,
-                      const int K, const int S, const int EDGE, const int DEEP) {
-    const int masks = S == 1 ? K : K + 1, held = OP(rolling_held)(K, S, DEEP);
+                      const int K, const int S, const int NC, const int EDGE, const int DEEP) {
+    const int masks = S == 1 ? K : K + 1, held = OP(rolling_held)(K, S, NC, DEEP);
     const int stored = EDGE == 2 ? columns->stored : LANES;
     OP(rolling_state)
     s = {
@@ -142,6 +161,7 @@ GC_INLINE OP(rolling_state)
         .residual_row = a->residual_row,
         .residual_next = a->residual_next,
         .dilation = K == 3 && S == 1 ? a->dilation : 1,
+        .next = NC > 1 ? columns[1].column - columns[0].column : 0,
         .bias = k->bias,
         .low = OP(set1)((real)a->low),
         .high = OP(set1)((real)a->high),
@@ -153,29 +173,45 @@ GC_INLINE OP(rolling_state)
         .stored = stored,
         .whole = (int)a->whole,
     };
-    GC_UNROLL(8)
-    for (int i = 0; i < masks; i++) /* with S = 2 those of columns 0, 1, 3, 5 */
-        s.masks[i] = OP(mask)(columns->bits[S == 1 || i < 2 ? i : i / 2 * 4 - 2 + i % 2]);
+    GC_UNROLL(2)
+    for (int c = 0; c < NC; c++) {
+        GC_UNROLL(8)
+        for (int i = 0; i < masks; i++) /* with S = 2 those of columns 0, 1, 3, 5 */
+            s.masks[c][i] = OP(mask)(columns[c].bits[S == 1 || i < 2 ? i : i / 2 * 4 - 2 + i % 2]);
+    }
     GC_UNROLL(49)
     for (int i = 0; i < held; i++)
         s.held[i] = OP(hold)(ROLLING_PLAIN(K) ? OP(set1)(k->plain[i]) : k->weights[i]);
     return s;
 }
 
-/* D sets of sums: with rows a dilation of D apart, those of each remainder by D roll on their own, in turn. */
+/* Asks for as much as some steps read and write. */
+GC_INLINE void OP(rolling_ask)(const char **fetch, const char **fetch_out, const int S,
+                               const int vectors) {
+    GC_UNROLL(16)
+    for (int i = 0; i < vectors * S * S; i++) {
+        __builtin_prefetch(*fetch + i * sizeof(V));
+        if (i < vectors) __builtin_prefetch(*fetch_out + i * sizeof(V));
+    }
+    GC_STEP(*fetch, vectors * S * S * sizeof(V));
+    GC_STEP(*fetch_out, vectors * sizeof(V));
+}
+
+/* NC vectors of columns side by side, 1 or 2. D sets of sums: with rows a dilation of D apart, those of each remainder
+ * by D roll on their own, in turn. */
 GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                                    const OP(rolling_kernel) * k, const int K, const int S,
-                                   const int D, const int EDGE, const int MORE, const int DEEP) {
+                                   const int D, const int NC, const int EDGE, const int MORE,
+                                   const int DEEP) {
     const int sums = (K + S - 1) / S, begun = (sums - 1) * D; /* steps before the first result */
-    const int turn = D * S * S * sums * (int)sizeof(V);       /* bytes that a turn reads */
     const char *fetch = a->fetch_bytes ? a->fetch : a->in;
     fetch += column * a->fetch_bytes;
     const char *fetch_out = a->fetch_out_bytes ? a->fetch_out : a->in;
     fetch_out += column * a->fetch_out_bytes;
-    OP(rolling_state) s = OP(rolling_start)(a, a->columns + column, k, K, S, EDGE, DEEP);
+    OP(rolling_state) s = OP(rolling_start)(a, a->columns + column, k, K, S, NC, EDGE, DEEP);
     V acc[2 * GC_DEPTHWISE_KERNEL_ROWS];
     GC_UNROLL(14)
-    for (int m = 0; m < D * sums; m++) acc[m] = s.bias;
+    for (int m = 0; m < D * NC * sums; m++) acc[m] = s.bias;
     const ptrdiff_t steps = a->out_height + begun; /* the last one has a row of phase 0 only */
     const ptrdiff_t above = a->above, below = above + (DEEP && k->depths == 0 ? 0 : a->height);
     const ptrdiff_t whole = gc_smaller(steps - (S - 1), below / S); /* steps before are */
@@ -185,16 +221,17 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
             GC_UNROLL(2)
             for (int d = 0; d < D; d++) {
                 const ptrdiff_t row = S * (t + d);
-                V *const own = acc + d * sums;
+                V *const own = acc + d * NC * sums;
                 if (D > 1 && t + d >= steps) break;
-                OP(rolling_any_row)(&s, k->zero, own, row >= above && row < below, 0, K, S, EDGE,
-                                    DEEP);
-                if (t + d >= begun) OP(rolling_store)(&s, own[sums - 1], S, EDGE, MORE);
+                OP(rolling_any_row)(&s, k->zero, own, row >= above && row < below, 0, K, S, NC,
+                                    EDGE, DEEP);
+                if (t + d >= begun) OP(rolling_store)(&s, own + sums - 1, sums, S, NC, EDGE, MORE);
+                if (K > 3) OP(rolling_ask)(&fetch, &fetch_out, S, NC);
                 if (S == 2 && t + 1 < steps)
                     OP(rolling_any_row)(&s, k->zero, own, row + 1 >= above && row + 1 < below, 1, K,
-                                        S, EDGE, DEEP);
-                GC_UNROLL(8)
-                for (int m = sums - 1; m > 0; m--) own[m] = own[m - 1];
+                                        S, NC, EDGE, DEEP);
+                GC_UNROLL(14)
+                for (int m = NC * sums - 1; m > 0; m--) own[m] = own[m - 1];
             }
         }
         if (t >= steps) break;
@@ -203,20 +240,15 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
             for (int u = 0; u < sums; u++) {
                 GC_UNROLL(2)
                 for (int d = 0; d < D; d++) {
-                    V *const own = acc + d * sums;
-                    OP(rolling_row)(&s, own, u, 0, K, S, EDGE, DEEP);
-                    OP(rolling_store)(&s, own[(2 * sums - 1 - u) % sums], S, 0, MORE);
-                    if (S == 2) OP(rolling_row)(&s, own, u, 1, K, S, EDGE, DEEP);
+                    V *const own = acc + d * NC * sums;
+                    OP(rolling_row)(&s, own, u, 0, K, S, NC, EDGE, DEEP);
+                    OP(rolling_store)(&s, own + (2 * sums - 1 - u) % sums, sums, S, NC, 0, MORE);
+                    if (S == 2) OP(rolling_row)(&s, own, u, 1, K, S, NC, EDGE, DEEP);
+                    if (K > 3) OP(rolling_ask)(&fetch, &fetch_out, S, NC);
                 }
             }
             if (EDGE == 2) s.whole -= D * sums;
-            GC_UNROLL(8)
-            for (int i = 0; i < turn; i += 64) {
-                __builtin_prefetch(fetch + i);
-                if (i < turn / (S * S)) __builtin_prefetch(fetch_out + i);
-            }
-            GC_STEP(fetch, turn);
-            GC_STEP(fetch_out, turn / (S * S));
+            if (K == 3) OP(rolling_ask)(&fetch, &fetch_out, S, NC * D * sums);
         }
     }
 }
@@ -225,7 +257,7 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
  * take longer than sums. Of results stored in part only the last row is. */
 GC_INLINE void OP(rolling_low)(const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k,
                                const int K, const int ROWS, const int EDGE, const int MORE) {
-    OP(rolling_state) s = OP(rolling_start)(a, a->columns + column, k, K, 1, EDGE, 0);
+    OP(rolling_state) s = OP(rolling_start)(a, a->columns + column, k, K, 1, 1, EDGE, 0);
     V acc[GC_DEPTHWISE_KERNEL_ROWS];
     const int steps = ROWS + K - 1;
     s.whole = 0;
@@ -235,11 +267,12 @@ GC_INLINE void OP(rolling_low)(const gc_rolling *a, ptrdiff_t column, const OP(r
     for (int t = 0; t < steps; t++) {
         const int u = t % K;
         if (t >= K / 2 && t < ROWS + K / 2)
-            OP(rolling_row)(&s, acc, u, 0, K, 1, EDGE, 0);
+            OP(rolling_row)(&s, acc, u, 0, K, 1, 1, EDGE, 0);
         else
             acc[(K - u) % K] = s.bias;
         if (t >= K - 1)
-            OP(rolling_store)(&s, acc[(2 * K - 1 - u) % K], 1, t == steps - 1 ? EDGE : 0, MORE);
+            OP(rolling_store)(&s, acc + (2 * K - 1 - u) % K, K, 1, 1, t == steps - 1 ? EDGE : 0,
+                              MORE);
     }
 }
 
@@ -339,7 +372,8 @@ GC_INLINE void OP(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
     gc_fetch(a->fetch_out + i * a->fetch_out_bytes, a->fetch_out_bytes);
 }
 
-/* rolling_<K><S><KIND>, and of its columns rolling_<K><S><KIND><EDGE><MORE>.
+/* rolling_<K><S><KIND>, and of its columns rolling_<K><S><KIND><EDGE><MORE> and, two vectors of columns side by side,
+ * rolling_pair_<K><S><KIND><MORE>. KIND 1: kernels with depths; 2: rows a dilation of 2 apart.
  * A small kernel's weights stay in registers from one vector of columns to the next; each kind of a large one
  * is on its own, since compilers lose their way in all of them together. */
 #define ROLLING_CALL_30 GC_INLINE
@@ -347,39 +381,53 @@ GC_INLINE void OP(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
 #define ROLLING_CALL_50 GC_NOINLINE
 #define ROLLING_CALL_70 GC_NOINLINE
 #define ROLLING_CALL_32 GC_INLINE
-#define ROLLING_COLUMNS(K, S, KIND, EDGE, MORE)                                            \
-    ROLLING_CALL_##K##KIND void OP(rolling_##K##S##KIND##EDGE##MORE)(                      \
-        const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k) {             \
-        OP(rolling_columns)(a, column, k, K, S, KIND == 2 ? 2 : 1, EDGE, MORE, KIND == 1); \
+#define ROLLING_COLUMNS(K, S, KIND, EDGE, MORE)                                               \
+    ROLLING_CALL_##K##KIND void OP(rolling_##K##S##KIND##EDGE##MORE)(                         \
+        const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k) {                \
+        OP(rolling_columns)(a, column, k, K, S, KIND == 2 ? 2 : 1, 1, EDGE, MORE, KIND == 1); \
     }
-/* KIND 1: kernels with depths; 2: rows a dilation of 2 apart. */
-#define ROLLING(K, S, KIND)                                                            \
-    ROLLING_COLUMNS(K, S, KIND, 0, 0)                                                  \
-    ROLLING_COLUMNS(K, S, KIND, 0, 1)                                                  \
-    ROLLING_COLUMNS(K, S, KIND, 1, 0)                                                  \
-    ROLLING_COLUMNS(K, S, KIND, 1, 1)                                                  \
-    ROLLING_COLUMNS(K, S, KIND, 2, 0)                                                  \
-    ROLLING_COLUMNS(K, S, KIND, 2, 1)                                                  \
-    GC_NOINLINE void OP(rolling_##K##S##KIND)(const gc_rolling *a) {                   \
-        V w[(KIND == 1 ? GC_ROLLING_DEPTHS : 1) * (K) * (K)], zero[K];                 \
-        const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, KIND == 1);    \
-        const int more = a->clamp || a->residual;                                      \
-        for (ptrdiff_t i = 0; i < a->ncolumns; i++) {                                  \
-            const int edge = a->columns[i].stored < LANES ? 2 : !a->columns[i].inside; \
-            if (a->out_height < 3 * (K)) OP(rolling_fetch)(a, i);                      \
-            if (edge == 0 && !more)                                                    \
-                OP(rolling_##K##S##KIND##00)(a, i, &k);                                \
-            else if (edge == 0)                                                        \
-                OP(rolling_##K##S##KIND##01)(a, i, &k);                                \
-            else if (edge == 1 && !more)                                               \
-                OP(rolling_##K##S##KIND##10)(a, i, &k);                                \
-            else if (edge == 1)                                                        \
-                OP(rolling_##K##S##KIND##11)(a, i, &k);                                \
-            else if (!more)                                                            \
-                OP(rolling_##K##S##KIND##20)(a, i, &k);                                \
-            else                                                                       \
-                OP(rolling_##K##S##KIND##21)(a, i, &k);                                \
-        }                                                                              \
+/* A large kernel's sums are long chains of additions, each of which waits for the one before: those of two vectors
+ * of columns fill each other's gaps, where there are registers for both. */
+#define ROLLING_PAIRED(K, KIND) ((K) > 3 && (KIND) == 0 && vector_registers >= 32)
+#define ROLLING_PAIR(K, S, KIND, MORE)                                                          \
+    GC_NOINLINE void OP(rolling_pair_##K##S##KIND##MORE)(const gc_rolling *a, ptrdiff_t column, \
+                                                         const OP(rolling_kernel) * k) {        \
+        if (ROLLING_PAIRED(K, KIND)) OP(rolling_columns)(a, column, k, K, S, 1, 2, 1, MORE, 0); \
+    }
+#define ROLLING(K, S, KIND)                                                                   \
+    ROLLING_COLUMNS(K, S, KIND, 0, 0)                                                         \
+    ROLLING_COLUMNS(K, S, KIND, 0, 1)                                                         \
+    ROLLING_COLUMNS(K, S, KIND, 1, 0)                                                         \
+    ROLLING_COLUMNS(K, S, KIND, 1, 1)                                                         \
+    ROLLING_COLUMNS(K, S, KIND, 2, 0)                                                         \
+    ROLLING_COLUMNS(K, S, KIND, 2, 1)                                                         \
+    ROLLING_PAIR(K, S, KIND, 0)                                                               \
+    ROLLING_PAIR(K, S, KIND, 1)                                                               \
+    GC_NOINLINE void OP(rolling_##K##S##KIND)(const gc_rolling *a) {                          \
+        V w[(KIND == 1 ? GC_ROLLING_DEPTHS : 1) * (K) * (K)], zero[K];                        \
+        const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, KIND == 1);           \
+        const int more = a->clamp || a->residual;                                             \
+        for (ptrdiff_t i = 0; i < a->ncolumns; i++) {                                         \
+            const int edge = a->columns[i].stored < LANES ? 2 : !a->columns[i].inside;        \
+            if (ROLLING_PAIRED(K, KIND) && i + 1 < a->ncolumns) {                             \
+                (more ? OP(rolling_pair_##K##S##KIND##1) : OP(rolling_pair_##K##S##KIND##0))( \
+                    a, i++, &k);                                                              \
+                continue;                                                                     \
+            }                                                                                 \
+            if (a->out_height < 3 * (K)) OP(rolling_fetch)(a, i);                             \
+            if (edge == 0 && !more)                                                           \
+                OP(rolling_##K##S##KIND##00)(a, i, &k);                                       \
+            else if (edge == 0)                                                               \
+                OP(rolling_##K##S##KIND##01)(a, i, &k);                                       \
+            else if (edge == 1 && !more)                                                      \
+                OP(rolling_##K##S##KIND##10)(a, i, &k);                                       \
+            else if (edge == 1)                                                               \
+                OP(rolling_##K##S##KIND##11)(a, i, &k);                                       \
+            else if (!more)                                                                   \
+                OP(rolling_##K##S##KIND##20)(a, i, &k);                                       \
+            else                                                                              \
+                OP(rolling_##K##S##KIND##21)(a, i, &k);                                       \
+        }                                                                                     \
     }
 ROLLING(3, 1, 0)
 ROLLING(5, 1, 0)
@@ -441,6 +489,8 @@ ROLLING_ANY(7)
 #undef ROLLING_LOW
 #undef ROLLING_LOW_COLUMNS
 #undef ROLLING
+#undef ROLLING_PAIRED
+#undef ROLLING_PAIR
 #undef ROLLING_COLUMNS
 #undef ROLLING_CALL_30
 #undef ROLLING_CALL_31
