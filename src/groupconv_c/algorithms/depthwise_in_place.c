@@ -102,9 +102,10 @@ static gc_status create_columns(const gc_plan *plan, gc_in_place *s) {
         c->bits = bits;
         for (ptrdiff_t t = 0; t < p->kernel[2]; t++) {
             const ptrdiff_t from = c->column * stride + t * p->dilation[2] - s->pad[2];
+            const ptrdiff_t useful = stride * (c->stored + (stride > 1)); /* rolling moves lanes */
             const int shared = s->roll && stride == 2 && t > 0 && t % 2 == 0;
             for (ptrdiff_t u = 0; u < stride; u++, bits++) {
-                *bits = lanes_inside(p, from + u * lanes, lanes, stride * c->stored - u * lanes);
+                *bits = lanes_inside(p, from + u * lanes, lanes, useful - u * lanes);
                 if (*bits != all && !shared) c->inside = 0;
             }
         }

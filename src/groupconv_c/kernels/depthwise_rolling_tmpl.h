@@ -50,31 +50,74 @@ GC_INLINE V OP(rolling_load)(const OP(rolling_state) * s, const real *p, int mas
     return EDGE ? OP(load_mask)(p, s->masks[c][mask]) : OP(hold)(OP(load)(p));
 }
 
+/* With stride 2, lane q of kernel column t's input is p[t + 2*q]; what columns share is kept from one to the next. */
+#ifdef GC_SHIFTS_VECTORS
+/* Columns K/2 and K/2 + 1 are the even and odd elements of two vectors, the others those moved by one lane and filled
+ * up with an element beside them. */
+GC_INLINE V OP(rolling_by_2)(const OP(rolling_state) * s, const real *p, const int t, const int K,
+                             const int c, const int EDGE, V *kept) {
+    const int middle = K / 2;
+    if (t == 0) {
+        const V x0 = OP(rolling_load)(s, p + middle, 0, c, EDGE);
+        const V x1 = OP(rolling_load)(s, p + middle + LANES, 1, c, EDGE);
+        kept[0] = OP(even)(x0, x1);
+        kept[1] = OP(odd)(x0, x1);
+    }
+    const V own = kept[(t + middle) % 2];
+    if (t < middle) {
+        const V left =
+            EDGE ? OP(load_mask)(p + t - (LANES - 1), s->masks[c][2 + t]) : OP(set1)(p[t]);
+        return OP(shifted)(left, own, LANES - 1);
+    }
+    if (t < middle + 2) return own;
+    const real *const right = p + t + 2 * (LANES - 1);
+    return OP(shifted)(own, EDGE ? OP(load_mask)(right, s->masks[c][2 + middle]) : OP(set1)(*right),
+                       1);
+}
+
+/* Bits of mask i. */
+GC_INLINE uint32_t OP(rolling_bits)(const uint32_t *bits, int i, const int K) {
+    const int middle = K / 2;
+    if (i < 2) return bits[2 * middle + i];
+    return i < 2 + middle ? (bits[2 * (i - 2)] & 1) << (LANES - 1)
+                          : bits[2 * (K - 1) + 1] >> (LANES - 2) & 1;
+}
+#else
+/* Columns 1 and 2, 3 and 4 and so on are the even and odd elements of the same two vectors. */
+GC_INLINE V OP(rolling_by_2)(const OP(rolling_state) * s, const real *p, const int t, const int K,
+                             const int c, const int EDGE, V *kept) {
+    (void)K;
+    if (t > 0 && t % 2 == 0) return kept[0];
+    const int mask = t == 0 ? 0 : t + 1;
+    const V x0 = OP(rolling_load)(s, p + t, mask, c, EDGE);
+    const V x1 = OP(rolling_load)(s, p + t + LANES, mask + 1, c, EDGE);
+    if (t > 0) kept[0] = OP(odd_mixed)(x0, x1);
+    return OP(even_mixed)(x0, x1);
+}
+
+/* Bits of mask i: those of columns 0, 1, 3, 5. */
+GC_INLINE uint32_t OP(rolling_bits)(const uint32_t *bits, int i, const int K) {
+    (void)K;
+    return bits[i < 2 ? i : i / 2 * 4 - 2 + i % 2];
+}
+#endif
+
 /* The input row at p, of phase PH (its number modulo S). Sum m takes its products with kernel row PH + S*m; it
- * is acc[(m - u) % sums] in step u of a turn. With S = 2, kernel columns 1 and 2, 3 and 4 and so on share the
- * vectors that are loaded, of which masks[t + 1] and masks[t + 2] are column t's. The first `held` weights are in
- * registers; below 0: of a later depth, whose sums go on instead of beginning with the bias. */
+ * is acc[(m - u) % sums] in step u of a turn. The first `held` weights are in registers; below 0: of a later depth,
+ * whose sums go on instead of beginning with the bias. */
 GC_INLINE void OP(rolling_taps)(const OP(rolling_state) * s, const real *p, const V *weights,
                                 V *acc, const int u, const int PH, const int K, const int S,
                                 const int NC, const int EDGE, const int held) {
     const int sums = (K + S - 1) / S;
-    V odd[2] = {s->bias, s->bias};
+    V kept[2][2];
     GC_UNROLL(8)
     for (int t = 0; t < K; t++) {
-        V x[2] = {odd[0], odd[1]};
+        V x[2];
         GC_UNROLL(2)
         for (int c = 0; c < NC; c++) {
             const real *q = p + c * S * s->next;
-            if (S == 1) {
-                x[c] = OP(rolling_load)(s, q + t * s->dilation, t, c, EDGE);
-            } else if (t == 0 || t % 2 == 1) {
-                const int mask = t == 0 ? 0 : t + 1;
-                const real *right = q + t + LANES;
-                const V x0 = OP(rolling_load)(s, q + t, mask, c, EDGE);
-                const V x1 = EDGE ? OP(load_mask)(right, s->masks[c][mask + 1]) : OP(load)(right);
-                x[c] = OP(even_mixed)(x0, x1);
-                if (t > 0) odd[c] = OP(odd_mixed)(x0, x1);
-            }
+            x[c] = S == 1 ? OP(rolling_load)(s, q + t * s->dilation, t, c, EDGE)
+                          : OP(rolling_by_2)(s, q, t, K, c, EDGE, kept[c]);
         }
         GC_UNROLL(8)
         for (int m = 0; m < sums; m++) {
@@ -176,8 +219,9 @@ GC_INLINE OP(rolling_state)
     GC_UNROLL(2)
     for (int c = 0; c < NC; c++) {
         GC_UNROLL(8)
-        for (int i = 0; i < masks; i++) /* with S = 2 those of columns 0, 1, 3, 5 */
-            s.masks[c][i] = OP(mask)(columns[c].bits[S == 1 || i < 2 ? i : i / 2 * 4 - 2 + i % 2]);
+        for (int i = 0; i < masks; i++)
+            s.masks[c][i] =
+                OP(mask)(S == 1 ? columns[c].bits[i] : OP(rolling_bits)(columns[c].bits, i, K));
     }
     GC_UNROLL(49)
     for (int i = 0; i < held; i++)
