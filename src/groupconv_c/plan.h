@@ -68,6 +68,9 @@ extern const int gc_algorithm_count;
 gc_status gc_problem_normalise(const gc_problem *from, gc_problem *to);
 double gc_problem_macs(const gc_problem *p);
 double gc_problem_bytes(const gc_problem *p);
+
+/* Whether a call's arrays do not stay in caches from call to call. */
+int gc_problem_is_far(const gc_problem *p);
 ptrdiff_t gc_storage_size(gc_dtype dtype);
 /* Cycles that a call spends on columns far apart in memory, as channels_last has them, for algorithms with
  * positions in the lanes. */

@@ -118,6 +118,8 @@ double gc_problem_bytes(const gc_problem *p) {
     return (in + out * (p->has_residual ? 2 : 1) + weight) * (double)gc_storage_size(p->dtype);
 }
 
+int gc_problem_is_far(const gc_problem *p) { return gc_problem_bytes(p) > 8 * 1024 * 1024; }
+
 /* Cycles of an element that comes from a cache line of its own; lines that hold channels of one group only are still
  * there for the next channel, more often. */
 static double strided_cycles(ptrdiff_t stride, ptrdiff_t group_bytes) {

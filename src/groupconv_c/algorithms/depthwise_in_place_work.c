@@ -4,6 +4,7 @@
 
 enum {
     most_fetched = 64 * 1024,
+    near_fetched = 32 * 1024,  /* what the first-level cache keeps until it is needed */
     least_fetched_out = 2048,  /* hardware foresees what is written to smaller channels */
     fetched_ahead = 4096,      /* of small channels: memory is further away than the next one */
     small_results = 64 * 1024, /* of maps that are computed in one call */
@@ -81,6 +82,18 @@ static ptrdiff_t written_bytes(const gc_plan *plan) {
     return plan->problem.out_size[1] * plan->problem.output_strides[3];
 }
 
+/* What is asked for while a slice is computed, for each of its vectors of columns: of the next input slice, and of the
+ * output slice where that is far. Large ones are not near any more by the time that they are needed, which pays only
+ * for input from afar. */
+static void ask_ahead(const gc_plan *plan, gc_rolling *a) {
+    const gc_in_place *s = plan->state;
+    const int far = gc_problem_is_far(&plan->problem);
+    const ptrdiff_t in = fetched_bytes(plan), out = written_bytes(plan);
+    const int near_out = out >= least_fetched_out && in + out <= near_fetched;
+    a->fetch_bytes = in > 0 && (far || in <= near_fetched) ? in / s->ncolumns + 1 : 0;
+    a->fetch_out_bytes = a->fetch_bytes && far && near_out ? out / s->ncolumns + 1 : 0;
+}
+
 /* The last input slice that a unit reads. */
 static const char *last_slice(const gc_run *run, const cursor *at) {
     const gc_problem *p = &run->plan->problem;
@@ -151,7 +164,7 @@ static gc_rolling rolling_of(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     const gc_in_place *s = plan->state;
     const ptrdiff_t step = gc_in_place_row_step(plan), size = plan->storage_size;
-    return (gc_rolling){
+    gc_rolling a = {
         .in_row = step * p->input_strides[3] / size,
         .out_row = step * p->output_strides[3] / size,
         .residual_row = step * p->residual_strides[3] / size,
@@ -165,15 +178,18 @@ static gc_rolling rolling_of(const gc_plan *plan) {
         .low = s->low,
         .high = s->high,
     };
+    ask_ahead(plan, &a);
+    return a;
 }
 
 static void work_rolling(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t first,
                          ptrdiff_t last) {
     const gc_plan *plan = run->plan;
     const gc_in_place *s = plan->state;
-    const ptrdiff_t fetch = fetched_bytes(plan), step = gc_in_place_row_step(plan);
+    const ptrdiff_t step = gc_in_place_row_step(plan);
     const int deep = plan->problem.kernel[0] > 1;
     gc_rolling a = rolling_of(plan);
+    const ptrdiff_t fetch = a.fetch_bytes, fetch_out = a.fetch_out_bytes;
     a.slabs = deep ? slabs : NULL;
     cursor at = cursor_at(plan, first);
     const char *slice = last_slice(run, &at);
@@ -184,15 +200,13 @@ static void work_rolling(const gc_run *run, gc_depthwise_slab *slabs, ptrdiff_t 
             advance(plan, &at);
             slice = last_slice(run, &at);
         }
-        if (fetch && slice != read) {
-            a.fetch = slice;
-            a.fetch_bytes = fetch / s->ncolumns + 1;
-        }
+        a.fetch = slice;
+        a.fetch_bytes = slice != read ? fetch : 0;
         if (deep) list_slabs(plan, &now, slabs);
         const place next = place_of(run, &at);
         a.fetch_out = next.out;
         a.residual_next = next.residual - place_of(run, &now).residual;
-        a.fetch_out_bytes = fetch ? written_bytes(plan) / s->ncolumns + 1 : 0;
+        a.fetch_out_bytes = fetch_out;
         for (ptrdiff_t c = 0; c < step; c++) {
             bind_rolling(run, &now, &s->classes[now.band * step + c], &a);
             if (a.out_height > 0) s->roll(&a);
@@ -223,9 +237,6 @@ static void work_channels(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         cursor at = cursor_at(plan, first);
         const ptrdiff_t end = gc_min(last, first + groups - at.g); /* of the image */
         bind_rolling(run, &at, s->classes, &a);
-        a.fetch_bytes = fetch / s->ncolumns + 1;
-        const ptrdiff_t written = written_bytes(plan);
-        a.fetch_out_bytes = written >= least_fetched_out ? written / s->ncolumns + 1 : 0;
         for (; first < end; first++, at.g++) {
             char *const out = a.out;
             const ptrdiff_t next = first + ahead < end ? ahead : 0;
@@ -256,7 +267,6 @@ static void work_small(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         .height = p->out_size[1],
         .width = p->out_size[2],
         .fetch = ahead * p->input_strides[1],
-        .fetch_out = ahead * p->output_strides[1],
         .low = s->low,
         .high = s->high,
     };

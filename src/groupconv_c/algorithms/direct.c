@@ -13,8 +13,7 @@
 #include "direct.h"
 
 enum {
-    far_bytes = 8 * 1024 * 1024, /* arrays that do not stay in caches from call to call */
-    box_bytes = 640 * 1024,      /* planes of a box, in the second-level cache beside the weights */
+    box_bytes = 640 * 1024, /* planes of a box, in the second-level cache beside the weights */
 };
 
 static const char *refuse(const gc_plan *plan) {
@@ -150,7 +149,7 @@ static gc_status create(gc_plan *plan) {
                       gc_output_is_rows(plan) && gc_residual_is_rows(plan);
     s->zipped = s->axes[2].npasses == 2 && gc_output_is_rows(plan) && !p->has_residual &&
                 p->activation == GC_IDENTITY;
-    s->far = gc_problem_bytes(p) > far_bytes;
+    s->far = gc_problem_is_far(p);
     const ptrdiff_t blocks = p->groups * s->boxes[0] * s->boxes[1] * s->boxes[2] * s->kblocks;
     s->parts = gc_even_pieces(plan, blocks, vectors_of(s), 1);
     plan->units = p->batch * blocks * s->parts;

@@ -87,13 +87,13 @@ typedef void gc_rolling_fn(const gc_rolling *);
  * contiguous and no wider than a vector.
  *   out[c][y][x] = clamp(init[c] + sum over r, s of weight[c*weight_channel + r*weight_row + s*weight_column]
  *       * in[c*in_channel + (y + r - K/2)*width + x + s - K/2] + residual[c][y][x])
- * Memory `fetch` and `fetch_out` bytes behind what is read and written is asked for. NULL: rolling is as fast. */
+ * Memory `fetch` bytes behind what is read is asked for. NULL: rolling is as fast. */
 typedef struct gc_small_maps {
     const void *in, *weight, *init, *residual; /* residual NULL: none */
     void *out;
     ptrdiff_t in_channel, out_channel, residual_channel, weight_channel, nchannels;
     ptrdiff_t weight_row, weight_column, height, width;
-    ptrdiff_t fetch, fetch_out;
+    ptrdiff_t fetch;
     double low, high;
 } gc_small_maps;
 

@@ -229,16 +229,12 @@ GC_INLINE OP(rolling_state)
     return s;
 }
 
-/* Asks for as much as some steps read and write. */
-GC_INLINE void OP(rolling_ask)(const char **fetch, const char **fetch_out, const int S,
-                               const int vectors) {
+/* Asks for as much as some steps read, or write, from where `at` has got to; for nothing if that is NULL. */
+GC_INLINE void OP(rolling_ask)(const char **at, const int vectors) {
+    if (*at == NULL) return;
     GC_UNROLL(16)
-    for (int i = 0; i < vectors * S * S; i++) {
-        __builtin_prefetch(*fetch + i * sizeof(V));
-        if (i < vectors) __builtin_prefetch(*fetch_out + i * sizeof(V));
-    }
-    GC_STEP(*fetch, vectors * S * S * sizeof(V));
-    GC_STEP(*fetch_out, vectors * sizeof(V));
+    for (int i = 0; i < vectors; i++) __builtin_prefetch(*at + i * sizeof(V));
+    GC_STEP(*at, vectors * sizeof(V));
 }
 
 /* NC vectors of columns side by side, 1 or 2. D sets of sums: with rows a dilation of D apart, those of each remainder
@@ -248,10 +244,8 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                                    const int D, const int NC, const int EDGE, const int MORE,
                                    const int DEEP) {
     const int sums = (K + S - 1) / S, begun = (sums - 1) * D; /* steps before the first result */
-    const char *fetch = a->fetch_bytes ? a->fetch : a->in;
-    fetch += column * a->fetch_bytes;
-    const char *fetch_out = a->fetch_out_bytes ? a->fetch_out : a->in;
-    fetch_out += column * a->fetch_out_bytes;
+    const char *fetch = a->fetch_bytes ? a->fetch + column * a->fetch_bytes : NULL;
+    const char *fetch_out = a->fetch_out_bytes ? a->fetch_out + column * a->fetch_out_bytes : NULL;
     OP(rolling_state) s = OP(rolling_start)(a, a->columns + column, k, K, S, NC, EDGE, DEEP);
     V acc[2 * GC_DEPTHWISE_KERNEL_ROWS];
     GC_UNROLL(14)
@@ -270,7 +264,10 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                 OP(rolling_any_row)(&s, k->zero, own, row >= above && row < below, 0, K, S, NC,
                                     EDGE, DEEP);
                 if (t + d >= begun) OP(rolling_store)(&s, own + sums - 1, sums, S, NC, EDGE, MORE);
-                if (K > 3) OP(rolling_ask)(&fetch, &fetch_out, S, NC);
+                if (K > 3) {
+                    OP(rolling_ask)(&fetch, NC * S * S);
+                    OP(rolling_ask)(&fetch_out, NC);
+                }
                 if (S == 2 && t + 1 < steps)
                     OP(rolling_any_row)(&s, k->zero, own, row + 1 >= above && row + 1 < below, 1, K,
                                         S, NC, EDGE, DEEP);
@@ -288,11 +285,17 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                     OP(rolling_row)(&s, own, u, 0, K, S, NC, EDGE, DEEP);
                     OP(rolling_store)(&s, own + (2 * sums - 1 - u) % sums, sums, S, NC, 0, MORE);
                     if (S == 2) OP(rolling_row)(&s, own, u, 1, K, S, NC, EDGE, DEEP);
-                    if (K > 3) OP(rolling_ask)(&fetch, &fetch_out, S, NC);
+                    if (K > 3) {
+                        OP(rolling_ask)(&fetch, NC * S * S);
+                        OP(rolling_ask)(&fetch_out, NC);
+                    }
                 }
             }
             if (EDGE == 2) s.whole -= D * sums;
-            if (K == 3) OP(rolling_ask)(&fetch, &fetch_out, S, NC * D * sums);
+            if (K == 3) {
+                OP(rolling_ask)(&fetch, NC * D * sums * S * S);
+                OP(rolling_ask)(&fetch_out, NC * D * sums);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
  * loaded once and turned round for each kernel column, with zeros where that leaves a row; ceil(K / BY) partial sums
  * roll along, as in depthwise_rolling_tmpl.h. */
 typedef struct OP(small_state) {
-    ptrdiff_t width, height, fetch, fetch_out;
+    ptrdiff_t width, height, fetch;
     uint32_t rows, first; /* lanes of a vector's rows, of its first row */
     M columns[GC_DEPTHWISE_KERNEL_ROWS];
     OP(x) from[GC_DEPTHWISE_KERNEL_ROWS];
@@ -26,7 +26,6 @@ GC_INLINE OP(small_state)
         .width = width,
         .height = SIDE ? SIDE : a->height,
         .fetch = a->fetch,
-        .fetch_out = a->fetch_out,
         .rows = gc_window_bits(0, BY * width, LANES),
         .first = gc_window_bits(0, width, LANES),
         .low = OP(set1)((real)a->low),
@@ -83,7 +82,6 @@ GC_INLINE void OP(small_store)(const OP(small_state) * s, const OP(small_channel
         y += OP(load_mask)(c->residual + at, OP(mask)(bits));
     }
     y = OP(min)(s->high, OP(max)(s->low, y));
-    __builtin_prefetch((const char *)out + s->fetch_out);
     if (left >= LANES) /* what spills is stored later */
         OP(store)(out, y);
     else
