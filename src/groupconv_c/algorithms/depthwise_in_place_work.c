@@ -83,15 +83,14 @@ static ptrdiff_t written_bytes(const gc_plan *plan) {
 }
 
 /* What is asked for while a slice is computed, for each of its vectors of columns: of the next input slice, and of the
- * output slice where that is far. Large ones are not near any more by the time that they are needed, which pays only
- * for input from afar. */
+ * output slice where it is far and both stay in the first-level cache until then. */
 static void ask_ahead(const gc_plan *plan, gc_rolling *a) {
     const gc_in_place *s = plan->state;
-    const int far = gc_problem_is_far(&plan->problem);
     const ptrdiff_t in = fetched_bytes(plan), out = written_bytes(plan);
-    const int near_out = out >= least_fetched_out && in + out <= near_fetched;
-    a->fetch_bytes = in > 0 && (far || in <= near_fetched) ? in / s->ncolumns + 1 : 0;
-    a->fetch_out_bytes = a->fetch_bytes && far && near_out ? out / s->ncolumns + 1 : 0;
+    const int asks = out >= least_fetched_out && in + out <= near_fetched;
+    a->fetch_bytes = in > 0 ? in / s->ncolumns + 1 : 0;
+    a->fetch_out_bytes =
+        in > 0 && asks && gc_problem_is_far(&plan->problem) ? out / s->ncolumns + 1 : 0;
 }
 
 /* The last input slice that a unit reads. */
