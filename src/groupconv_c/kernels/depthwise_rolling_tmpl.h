@@ -7,27 +7,11 @@
  * there is a residual or a clamp. */
 enum { OP(rolling_most) = GC_DEPTHWISE_KERNEL_ROWS * GC_DEPTHWISE_KERNEL_ROWS };
 
-/* Whether the weights of a kernel are left as they are, for instructions that spread an operand over a vector. */
-#ifdef GC_SPREADS_OPERANDS
-#define ROLLING_PLAIN(K) ((K) >= 5)
-#else
-#define ROLLING_PLAIN(K) 0
-#endif
-
-/* A channel's kernel: weights[depth][row][column] of the depths that are there, each in all lanes or `plain`, and
- * where their input begins; zero[r]: the products of its row r with zeros, NULL if they are 0; the bias, with the
- * products of depths that are not there. */
-typedef struct OP(rolling_kernel) {
-    const V *weights, *zero;
-    const real *plain;
-    V bias;
-    ptrdiff_t slabs[GC_ROLLING_DEPTHS], depths;
-} OP(rolling_kernel);
-
 typedef struct OP(rolling_state) {
     const real *p, *residual;
     real *out;
-    ptrdiff_t in_row, out_row, residual_row, residual_next, dilation, next;
+    ptrdiff_t in_row, out_row, residual_row, residual_next, dilation;
+    ptrdiff_t next; /* columns to the vector beside */
     V bias, low, high;
     V held[OP(rolling_most)]; /* the first weights, in registers */
     const V *weights;
@@ -42,7 +26,7 @@ typedef struct OP(rolling_state) {
 GC_INLINE int OP(rolling_held)(const int K, const int S, const int NC, const int DEEP) {
     const int room = NC == 1 ? vector_registers - K / S - S - 3
                              : vector_registers - 2 * ((K + S - 1) / S) - 2 * S - 4;
-    return K == 3 && !DEEP && NC == 1 ? 0 : room < 0 ? 0 : room < K * K ? room : K * K;
+    return K == 3 && !DEEP ? 0 : room < 0 ? 0 : room < K * K ? room : K * K;
 }
 
 GC_INLINE V OP(rolling_load)(const OP(rolling_state) * s, const real *p, int mask, const int c,
@@ -146,11 +130,12 @@ GC_INLINE void OP(rolling_row)(OP(rolling_state) * s, V *acc, const int u, const
     GC_STEP(s->p, s->in_row);
 }
 
-GC_INLINE void OP(rolling_store)(OP(rolling_state) * s, const V *sums_of, const int every,
+/* finished[0] and, of the vector beside, finished[every]. */
+GC_INLINE void OP(rolling_store)(OP(rolling_state) * s, const V *finished, const int every,
                                  const int S, const int NC, const int EDGE, const int MORE) {
     GC_UNROLL(2)
     for (int c = 0; c < NC; c++) {
-        V y = sums_of[c * every];
+        V y = finished[c * every];
         real *const out = s->out + c * s->next;
         if (S == 2) y = OP(unmix)(y);
         if (MORE && s->residual) {
@@ -244,6 +229,9 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                                    const int D, const int NC, const int EDGE, const int MORE,
                                    const int DEEP) {
     const int sums = (K + S - 1) / S, begun = (sums - 1) * D; /* steps before the first result */
+    const int often =
+        K >
+        3; /* is memory asked for; steps of a small kernel are too short for it, turns are not */
     const char *fetch = a->fetch_bytes ? a->fetch + column * a->fetch_bytes : NULL;
     const char *fetch_out = a->fetch_out_bytes ? a->fetch_out + column * a->fetch_out_bytes : NULL;
     OP(rolling_state) s = OP(rolling_start)(a, a->columns + column, k, K, S, NC, EDGE, DEEP);
@@ -264,7 +252,7 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                 OP(rolling_any_row)(&s, k->zero, own, row >= above && row < below, 0, K, S, NC,
                                     EDGE, DEEP);
                 if (t + d >= begun) OP(rolling_store)(&s, own + sums - 1, sums, S, NC, EDGE, MORE);
-                if (K > 3) {
+                if (often) {
                     OP(rolling_ask)(&fetch, NC * S * S);
                     OP(rolling_ask)(&fetch_out, NC);
                 }
@@ -285,14 +273,14 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                     OP(rolling_row)(&s, own, u, 0, K, S, NC, EDGE, DEEP);
                     OP(rolling_store)(&s, own + (2 * sums - 1 - u) % sums, sums, S, NC, 0, MORE);
                     if (S == 2) OP(rolling_row)(&s, own, u, 1, K, S, NC, EDGE, DEEP);
-                    if (K > 3) {
+                    if (often) {
                         OP(rolling_ask)(&fetch, NC * S * S);
                         OP(rolling_ask)(&fetch_out, NC);
                     }
                 }
             }
             if (EDGE == 2) s.whole -= D * sums;
-            if (K == 3) {
+            if (!often) {
                 OP(rolling_ask)(&fetch, NC * D * sums * S * S);
                 OP(rolling_ask)(&fetch_out, NC * D * sums);
             }
@@ -328,89 +316,6 @@ GC_INLINE ptrdiff_t OP(rolling_low_rows)(const gc_rolling *a, int k) {
     const ptrdiff_t rows = a->out_height;
     if (a->above != k / 2 || a->height != rows || (rows != 7 && rows != 14)) return 0;
     return a->columns->stored < LANES && a->whole != rows - 1 ? 0 : rows;
-}
-
-/* Reads the weights of a depth; the sum of their products with zeros, which is 0 if they are finite. */
-GC_INLINE V OP(rolling_depth)(const gc_rolling *a, ptrdiff_t first, V *w, const int K) {
-    const real *row = (const real *)a->weight + first;
-    V columns[GC_DEPTHWISE_KERNEL_ROWS]; /* sums that need not wait for each other */
-    GC_UNROLL(8)
-    for (int r = 0; r < K; r++, row += a->weight_row) {
-        GC_UNROLL(8)
-        for (int t = 0; t < K; t++) {
-            w[r * K + t] = OP(set1)(row[t * a->weight_column]);
-            columns[t] = OP(fma)(w[r * K + t], OP(set1)(0), r ? columns[t] : OP(set1)(0));
-        }
-    }
-    V total = columns[0];
-    GC_UNROLL(8)
-    for (int t = 1; t < K; t++) total += columns[t];
-    return total;
-}
-
-/* A kernel that is left as it is: where it lies, or in `copy` if it is not contiguous there. */
-GC_INLINE const real *OP(plain_kernel)(const real *weight, ptrdiff_t row, ptrdiff_t column,
-                                       real *copy, const int K) {
-    if (column == 1 && row == K) return weight;
-    GC_UNROLL(8)
-    for (int r = 0; r < K; r++) {
-        GC_UNROLL(8)
-        for (int t = 0; t < K; t++) copy[r * K + t] = weight[r * row + t * column];
-    }
-    return copy;
-}
-
-/* Sums of its weights' products with zeros, which are 0 if they are finite, else NaN. */
-GC_INLINE V OP(plain_zeros)(const real *weight, const int K) {
-    V total = OP(set1)(0);
-    GC_UNROLL(16)
-    for (int i = 0; i < K * K; i += LANES) {
-        const M m = OP(mask)(gc_window_bits(0, K * K - i, LANES));
-        total = OP(fma)(OP(load_mask)(weight + i, m), OP(set1)(0), total);
-    }
-    return total;
-}
-
-/* From the caller's weights: a pointer to those in registers would put them into memory. */
-GC_NOINLINE void OP(rolling_zeros)(const gc_rolling *a, V *zero, int k, ptrdiff_t depths) {
-    for (int r = 0; r < k; r++) {
-        zero[r] = OP(set1)(0);
-        for (ptrdiff_t d = 0; d < depths; d++) {
-            if (a->slabs && !a->slabs[d].there) continue;
-            const real *row = (const real *)a->weight + (a->slabs ? a->slabs[d].weight : 0);
-            row += r * a->weight_row;
-            for (int t = 0; t < k; t++)
-                zero[r] = OP(fma)(OP(set1)(row[t * a->weight_column]), OP(set1)(0), zero[r]);
-        }
-    }
-}
-
-GC_INLINE OP(rolling_kernel)
-    OP(rolling_weights)(const gc_rolling *a, V *w, V *zero, const int K, const int DEEP) {
-    OP(rolling_kernel) k = {.weights = w, .bias = OP(set1)(*(const real *)a->init), .depths = 1};
-    V total = OP(set1)(0);
-    if (ROLLING_PLAIN(K)) {
-        k.plain = OP(plain_kernel)(a->weight, a->weight_row, a->weight_column, (real *)w, K);
-        total = OP(set1)(OP(sum)(OP(plain_zeros)(k.plain, K)));
-    } else if (!DEEP) {
-        total = OP(rolling_depth)(a, 0, w, K);
-    }
-    if (DEEP) k.depths = 0;
-    for (ptrdiff_t i = 0; DEEP && i < a->nslabs; i++) {
-        const gc_depthwise_slab *slab = a->slabs + i;
-        const V products = OP(rolling_depth)(a, slab->weight, w + k.depths * K * K, K);
-        if (slab->there) {
-            k.slabs[k.depths++] = slab->in;
-            total += products;
-        } else {
-            k.bias += products;
-        }
-    }
-    if (total[0] != 0) {
-        OP(rolling_zeros)(a, zero, K, DEEP ? a->nslabs : 1);
-        k.zero = zero;
-    }
-    return k;
 }
 
 /* What is read and written next, before column i of a low map: others ask for it a little at a time. */
@@ -531,7 +436,6 @@ ROLLING(3, 1, 2)
 ROLLING_ANY(3)
 ROLLING_ANY(5)
 ROLLING_ANY(7)
-#undef ROLLING_PLAIN
 #undef ROLLING_ANY
 #undef ROLLING_LOW
 #undef ROLLING_LOW_COLUMNS

@@ -14,6 +14,7 @@
 #include "depthwise_line_tmpl.h"
 #endif
 #include "depthwise_up_tmpl.h"
+#include "depthwise_weights_tmpl.h"
 #include "depthwise_rolling_tmpl.h"
 #ifdef GC_SHIFTS_VECTORS
 #include "depthwise_small_tmpl.h"
@@ -131,6 +132,7 @@ const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) =
 #undef LANE_DOT
 #undef LANE_DOT_ROW
 #undef LANE_DOT_ENTRIES
+#undef ROLLING_PLAIN
 #undef DEPTHWISE_ROWS_KERNEL
 #undef DEPTHWISE_ROWS_KERNELS
 #undef DEPTHWISE_ROWS_ENTRIES
