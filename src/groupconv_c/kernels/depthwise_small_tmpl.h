@@ -124,6 +124,7 @@ GC_INLINE ptrdiff_t OP(small_channels)(const gc_small_maps *a, ptrdiff_t n, cons
                                        const int BY, const int SIDE, const int STRICT) {
     const OP(small_state) s = OP(small_start)(a, K, BY, SIDE);
     const real *weight = (const real *)a->weight + n * a->weight_channel, *init = a->init;
+    const int held = K == 3 ? K * K : 0;
     const int mirrored = a->weight_row == -K && a->weight_column == -1;
     real copy[GC_DEPTHWISE_KERNEL_ROWS * GC_DEPTHWISE_KERNEL_ROWS];
     OP(small_channel)
@@ -138,7 +139,7 @@ GC_INLINE ptrdiff_t OP(small_channels)(const gc_small_maps *a, ptrdiff_t n, cons
         if (!STRICT && OP(has_nan)(OP(plain_zeros)(whole, K))) break;
         c.bias = OP(set1)(init[n]);
         GC_UNROLL(9)
-        for (int i = 0; i < 9 && K == 3; i++) c.held[i] = OP(hold)(OP(set1)(c.weight[i]));
+        for (int i = 0; i < held; i++) c.held[i] = OP(hold)(OP(set1)(c.weight[i]));
         OP(small_map)(&s, &c, K, BY, SIDE, STRICT);
         weight += a->weight_channel;
         c.in += a->in_channel;
