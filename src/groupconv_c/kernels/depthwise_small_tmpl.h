@@ -111,9 +111,9 @@ GC_INLINE void OP(small_map)(const OP(small_state) * s, const OP(small_channel) 
     GC_UNROLL(8)
     for (int m = 0; m < sums; m++) acc[m] = c->bias;
     if (SIDE) {
+        const int end = (SIDE + BY - 1) / BY + sums - 1;
         GC_UNROLL(20)
-        for (int t = (int)first; t < (SIDE + BY - 1) / BY + sums - 1; t++)
-            OP(small_step)(s, c, acc, t, K, BY, STRICT);
+        for (int t = (int)first; t < end; t++) OP(small_step)(s, c, acc, t, K, BY, STRICT);
     } else {
         for (ptrdiff_t t = first; t < steps; t++) OP(small_step)(s, c, acc, t, K, BY, STRICT);
     }
