@@ -292,6 +292,17 @@ def check_conv(
     assert_within(out, want, bound, units_for(case.in_per_group, *case.kernel))
 
 
+def check_epilogue(case: Case, **options: Any) -> None:
+    """Compare a convolution with bias, residual and ReLU with the reference."""
+    x, w, b = case.arrays()
+    residual = case.draw("residual", (case.batch, case.out_channels, *case.out_size))
+    conv = function("conv", case.ndim)
+    got = conv(x, w, b, **case.arguments, residual=residual, activation="relu", **options)
+    plain = exact(reference.conv, x, w, b, **case.arguments) + residual
+    bound = reference.error_bound(reference.conv, x, w, b, **case.arguments)
+    assert_within(got, np.maximum(plain, 0), bound + abs(residual))
+
+
 def check_conv_transpose(
     case: Case, dtype: Any = "float32", layout: str = "contiguous", **options: Any
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import FLOATS, Case, assert_within, check_conv, place
+from helpers import FLOATS, Case, assert_within, check_conv, check_epilogue, place
 
 import groupconv as gc
 from groupconv import reference
@@ -30,15 +30,7 @@ def test_every_width(kernel: int, height: int, dtype: np.dtype) -> None:
 def test_epilogue(kernel: int) -> None:
     for height in (7, 14):
         for width in (7, 14, 16, 20):
-            case = square(height, width, kernel)
-            x, w, b = case.arrays()
-            residual = case.draw("residual", (2, 5, height, width))
-            options = {"residual": residual, "activation": "relu"}
-            got = gc.conv2d(x, w, b, **case.arguments, **options, algorithm=NAME)
-            operands = [array.astype("f8") for array in (x, w, b)]
-            plain = reference.conv(*operands, **case.arguments) + residual
-            bound = reference.error_bound(reference.conv, x, w, b, **case.arguments)
-            assert_within(got, np.maximum(plain, 0), bound + abs(residual))
+            check_epilogue(square(height, width, kernel), algorithm=NAME)
 
 
 @each_kernel

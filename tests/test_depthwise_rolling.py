@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import FLOATS, Case, assert_within, check_conv
+from helpers import FLOATS, Case, check_conv, check_epilogue
 
 import groupconv as gc
-from groupconv import reference
 
 NAME = "depthwise_in_place"
 each_kernel = pytest.mark.parametrize(
@@ -44,15 +43,7 @@ def test_every_padding(kernel: int, stride: int) -> None:
 @each_kernel
 def test_epilogue(kernel: int, stride: int) -> None:
     for height, width in ((26, 58), (40, 35), (22, 20)):
-        case = square(height, width, kernel, stride)
-        x, w, b = case.arrays()
-        residual = case.draw("residual", (case.batch, 3, *case.out_size))
-        options = {"residual": residual, "activation": "relu"}
-        got = gc.conv2d(x, w, b, **case.arguments, **options, algorithm=NAME)
-        operands = [array.astype("f8") for array in (x, w, b)]
-        plain = reference.conv(*operands, **case.arguments) + residual
-        bound = reference.error_bound(reference.conv, x, w, b, **case.arguments)
-        assert_within(got, np.maximum(plain, 0), bound + abs(residual))
+        check_epilogue(square(height, width, kernel, stride), algorithm=NAME)
 
 
 @each_kernel

@@ -58,9 +58,8 @@ int problem_lanes(int index, gc_problem *p) {
         .out_per_group = kind[k].out_per_group,
         .in_size = {heights[index / ngroups % nheights], 1 + index % 13},
         .has_residual = index % 4 == 0,
-        .activation = (gc_activation)(index % (GC_GELU + 1)),
     };
-    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    problem_activate(index, p);
     for (int i = 0; i < 2; i++) {
         p->kernel[i] = kind[k].kernel;
         p->stride[i] = kind[k].stride;
@@ -90,9 +89,8 @@ int problem_columns(int index, gc_problem *p) {
         .in_per_group = in[index % nin],
         .out_per_group = out[index / nin % nout],
         .has_residual = index % 5 < 2,
-        .activation = (gc_activation)(index % (GC_GELU + 1)),
     };
-    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    problem_activate(index, p);
     for (int i = 0; i < p->ndim; i++) {
         const int columns = i == p->ndim - 1;
         p->in_size[i] = columns ? 1 + index % 11 : heights[(index / nin / nout + i) % nheights];
@@ -136,9 +134,8 @@ int problem_long(int index, gc_problem *p) {
         .dilation = {dilation},
         .pad_before = {before},
         .has_residual = index % 5 == 0,
-        .activation = (gc_activation)(index % (GC_GELU + 1)),
     };
-    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    problem_activate(index, p);
     const ptrdiff_t after = index % 7;
     const ptrdiff_t in = transposed ? out - reach + before + after : out + reach - before - after;
     p->in_size[0] = in > 0 ? in : 1;

@@ -37,8 +37,7 @@ int problem_depthwise(int index, gc_problem *p) {
         }
     }
     p->has_residual = index % 2;
-    p->activation = (gc_activation)(index % (GC_GELU + 1));
-    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    problem_activate(index, p);
     return 1;
 }
 
@@ -70,9 +69,8 @@ int problem_rolling(int index, gc_problem *p) {
         .stride = {1 + index % 2, kind[k].stride, kind[k].stride},
         .dilation = {1, kind[k].dilation, kind[k].dilation},
         .has_residual = index % 4 == 0,
-        .activation = (gc_activation)(index % (GC_GELU + 1)),
     };
-    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    problem_activate(index, p);
     for (int i = 0; i < p->ndim; i++) {
         if (!deep) { /* the list's first dimension is no dimension */
             p->in_size[i] = p->in_size[i + 1];
@@ -123,9 +121,8 @@ int problem_line(int index, gc_problem *p) {
         .dilation = {dilation},
         .pad_before = {before},
         .has_residual = index % 5 == 0,
-        .activation = (gc_activation)(index % (GC_GELU + 1)),
     };
-    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    problem_activate(index, p);
     const ptrdiff_t after = index % 7;
     const ptrdiff_t out = transposed ? n + reach - before - after : n + before + after - reach;
     p->out_size[0] = out > 0 ? out : 1;
@@ -156,9 +153,8 @@ int problem_spread(int index, gc_problem *p) {
         .dilation = {1},
         .pad_before = {before},
         .has_residual = index % 5 == 0,
-        .activation = (gc_activation)(index % (GC_GELU + 1)),
     };
-    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+    problem_activate(index, p);
     const ptrdiff_t out = (n - 1) * stride + taps - before - index % 3 + index % (int)stride;
     p->out_size[0] = out > 0 ? out : 1;
     return 1;

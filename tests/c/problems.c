@@ -70,6 +70,11 @@ static void draw_channels(gc_problem *p) {
     p->out_per_group = PICK(1, 2, 3, 4, 7, 8, 9);
 }
 
+void problem_activate(int choice, gc_problem *p) {
+    p->activation = (gc_activation)(choice % (GC_GELU + 1));
+    p->activation_parameter = p->activation == GC_LEAKY_RELU ? 0.125 : 0;
+}
+
 gc_problem problem_draw(gc_op op, gc_dtype dtype) {
     for (;;) {
         gc_problem p = {.op = op, .dtype = dtype};
@@ -83,8 +88,7 @@ gc_problem problem_draw(gc_op op, gc_dtype dtype) {
         if (!fits || problem_macs(&p) > most_macs) continue;
         if (op != GC_GRAD_WEIGHT && random_from(0, 1)) {
             p.has_residual = random_from(0, 1) == 1;
-            p.activation = (gc_activation)random_from(GC_IDENTITY, GC_GELU);
-            p.activation_parameter = p.activation == GC_LEAKY_RELU ? 0.125 : 0;
+            problem_activate((int)random_from(GC_IDENTITY, GC_GELU), &p);
         }
         return p;
     }

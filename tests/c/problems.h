@@ -7,6 +7,9 @@
 /* A random problem without strides. */
 gc_problem problem_draw(gc_op op, gc_dtype dtype);
 
+/* Chooses an activation, from 0 on one after the other and over again. */
+void problem_activate(int choice, gc_problem *p);
+
 /* Lists, in problem_lists.c and problem_lists_depthwise.c. Problems of every width up to two of the longest vectors; 0 when `index` is behind the last. */
 int problem_narrow(int index, gc_problem *p);
 

@@ -87,7 +87,7 @@ typedef void gc_rolling_fn(const gc_rolling *);
  * contiguous and no wider than a vector.
  *   out[c][y][x] = clamp(init[c] + sum over r, s of weight[c*weight_channel + r*weight_row + s*weight_column]
  *       * in[c*in_channel + (y + r - K/2)*width + x + s - K/2] + residual[c][y][x])
- * Memory `fetch` bytes behind what is read is asked for. NULL: rolling is as fast. */
+ * Memory `fetch` bytes behind what is read is asked for. NULL where vectors cannot be shifted. */
 typedef struct gc_small_maps {
     const void *in, *weight, *init, *residual; /* residual NULL: none */
     void *out;

@@ -214,6 +214,9 @@ GC_INLINE OP(rolling_state)
     return s;
 }
 
+/* Kernels whose steps are too short to ask for memory in each: turns are not. */
+#define ROLLING_SMALL(K) ((K) == 3)
+
 /* Asks for as much as some steps read, or write, from where `at` has got to; for nothing if that is NULL. */
 GC_INLINE void OP(rolling_ask)(const char **at, const int vectors) {
     if (*at == NULL) return;
@@ -229,9 +232,7 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                                    const int D, const int NC, const int EDGE, const int MORE,
                                    const int DEEP) {
     const int sums = (K + S - 1) / S, begun = (sums - 1) * D; /* steps before the first result */
-    const int often =
-        K >
-        3; /* is memory asked for; steps of a small kernel are too short for it, turns are not */
+    const int often = !ROLLING_SMALL(K);
     const char *fetch = a->fetch_bytes ? a->fetch + column * a->fetch_bytes : NULL;
     const char *fetch_out = a->fetch_out_bytes ? a->fetch_out + column * a->fetch_out_bytes : NULL;
     OP(rolling_state) s = OP(rolling_start)(a, a->columns + column, k, K, S, NC, EDGE, DEEP);
@@ -318,7 +319,7 @@ GC_INLINE ptrdiff_t OP(rolling_low_rows)(const gc_rolling *a, int k) {
     return a->columns->stored < LANES && a->whole != rows - 1 ? 0 : rows;
 }
 
-/* What is read and written next, before column i of a low map: others ask for it a little at a time. */
+/* What is read and written next, before column i of a map of few turns: others ask for it a little at a time. */
 GC_INLINE void OP(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
     gc_fetch(a->fetch + i * a->fetch_bytes, a->fetch_bytes);
     gc_fetch(a->fetch_out + i * a->fetch_out_bytes, a->fetch_out_bytes);
@@ -366,7 +367,7 @@ GC_INLINE void OP(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
                     a, i++, &k);                                                              \
                 continue;                                                                     \
             }                                                                                 \
-            if (a->out_height < 3 * (K)) OP(rolling_fetch)(a, i);                             \
+            if (ROLLING_SMALL(K) && a->out_height < 3 * (K)) OP(rolling_fetch)(a, i);         \
             if (edge == 0 && !more)                                                           \
                 OP(rolling_##K##S##KIND##00)(a, i, &k);                                       \
             else if (edge == 0)                                                               \
@@ -440,6 +441,7 @@ ROLLING_ANY(7)
 #undef ROLLING_LOW
 #undef ROLLING_LOW_COLUMNS
 #undef ROLLING
+#undef ROLLING_SMALL
 #undef ROLLING_PAIRED
 #undef ROLLING_PAIR
 #undef ROLLING_COLUMNS

@@ -101,7 +101,7 @@ GC_INLINE void OP(small_step)(const OP(small_state) * s, const OP(small_channel)
     acc[0] = c->bias;
 }
 
-/* Of SIDE rows, of any number if that is 0. */
+/* Of SIDE x SIDE positions, of any size if that is 0. */
 GC_INLINE void OP(small_map)(const OP(small_state) * s, const OP(small_channel) * c, const int K,
                              const int BY, const int SIDE, const int STRICT) {
     const int sums = (K + BY - 1) / BY;
@@ -149,7 +149,7 @@ GC_INLINE ptrdiff_t OP(small_channels)(const gc_small_maps *a, ptrdiff_t n, cons
     return n;
 }
 
-/* Maps of the last layers of networks, 14 x 14 and 7 x 7, whose loops over rows are unrolled. */
+/* Maps whose loops over rows are unrolled: with 16 lanes the 14 x 14 and 7 x 7 of networks' last layers. */
 #define SMALL_SIDE(BY) ((LANES - LANES / 8) / (BY))
 
 /* small_maps_<K><BY>: small_square_<K><BY>, small_any_<K><BY> and, one by one, small_strict_<K><BY>. */
