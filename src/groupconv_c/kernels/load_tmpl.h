@@ -96,59 +96,114 @@ GC_INLINE OP(row_edges)
     return e;
 }
 
-#define PACK_BY(N)                                                                           \
-    GC_INLINE void OP(edge_masks_##N)(const gc_rows *a, ptrdiff_t v, M *masks) {             \
-        GC_UNROLL(4)                                                                         \
-        for (int p = 0; p < N; p++) {                                                        \
-            const ptrdiff_t at = (N * v + p) * LANES;                                        \
-            masks[p] = OP(mask)(gc_window_bits(a->first - at, a->last - at, LANES));         \
-        }                                                                                    \
-    }                                                                                        \
-    /* masks NULL: all lanes are inside. left: elements from here to the end of the rows. */ \
-    GC_INLINE void OP(pack_vector_##N)(real *const *to, const real *from, ptrdiff_t v,       \
-                                       const M *masks, ptrdiff_t left) {                     \
-        V x[N];                                                                              \
-        GC_UNROLL(4)                                                                         \
-        for (int p = 0; p < N; p++) {                                                        \
-            const real *at = from + (N * v + p) * LANES;                                     \
-            x[p] = masks ? OP(load_mask)(at, masks[p]) : OP(load)(at);                       \
-        }                                                                                    \
-        OP(split_##N)(x);                                                                    \
-        GC_UNROLL(4)                                                                         \
-        for (int p = 0; p < N; p++) {                                                        \
-            if (left >= LANES)                                                               \
-                OP(store)(to[p] + v * LANES, x[p]);                                          \
-            else                                                                             \
-                OP(store_first)(to[p] + v * LANES, x[p], left);                              \
-        }                                                                                    \
-    }                                                                                        \
-    GC_INLINE void OP(pack_planes_##N)(const gc_rows *a, const real *from) {                 \
-        const OP(row_edges) e = OP(find_edges)(a->first, a->last, a->n, N * LANES);          \
-        const ptrdiff_t edges = e.whole + e.vectors - e.wholes;                              \
-        M masks[OP(most_edges)][N], here[N];                                                 \
-        for (ptrdiff_t i = 0; i < edges && edges <= OP(most_edges); i++)                     \
-            OP(edge_masks_##N)(a, i < e.whole ? i : e.wholes + i - e.whole, masks[i]);       \
-        real *to[N];                                                                         \
-        GC_UNROLL(4)                                                                         \
-        for (int p = 0; p < N; p++) to[p] = a->to[p];                                        \
-        for (ptrdiff_t j = 0; j < a->rows; j++) {                                            \
-            const ptrdiff_t end = (a->rows - 1 - j) * a->pitch + a->n;                       \
-            for (ptrdiff_t i = 0; i < edges; i++) {                                          \
-                const ptrdiff_t v = i < e.whole ? i : e.wholes + i - e.whole;                \
-                if (i == e.whole)                                                            \
-                    for (ptrdiff_t u = e.whole; u < e.wholes; u++)                           \
-                        OP(pack_vector_##N)(to, from, u, NULL, LANES);                       \
-                if (edges > OP(most_edges)) OP(edge_masks_##N)(a, v, here);                  \
-                OP(pack_vector_##N)(to, from, v, edges > OP(most_edges) ? here : masks[i],   \
-                                    end - v * LANES);                                        \
-            }                                                                                \
-            if (edges == e.whole)                                                            \
-                for (ptrdiff_t u = e.whole; u < e.wholes; u++)                               \
-                    OP(pack_vector_##N)(to, from, u, NULL, LANES);                           \
-            from = (const real *)((const char *)from + a->from_row);                         \
-            GC_UNROLL(4)                                                                     \
-            for (int p = 0; p < N; p++) to[p] += a->pitch;                                   \
-        }                                                                                    \
+#define PACK_BY(N)                                                                                         \
+    GC_INLINE void OP(edge_masks_##N)(const gc_rows *a, ptrdiff_t v, M *masks) {                           \
+        GC_UNROLL(4)                                                                                       \
+        for (int p = 0; p < N; p++) {                                                                      \
+            const ptrdiff_t at = (N * v + p) * LANES;                                                      \
+            masks[p] = OP(mask)(gc_window_bits(a->first - at, a->last - at, LANES));                       \
+        }                                                                                                  \
+    }                                                                                                      \
+    /* masks NULL: all lanes are inside. left: elements from here to the end of the rows. */               \
+    GC_INLINE void OP(pack_vector_##N)(real *const *to, const real *from, ptrdiff_t v,                     \
+                                       const M *masks, ptrdiff_t left) {                                   \
+        V x[N];                                                                                            \
+        GC_UNROLL(4)                                                                                       \
+        for (int p = 0; p < N; p++) {                                                                      \
+            const real *at = from + (N * v + p) * LANES;                                                   \
+            x[p] = masks ? OP(load_mask)(at, masks[p]) : OP(load)(at);                                     \
+        }                                                                                                  \
+        OP(split_##N)(x);                                                                                  \
+        GC_UNROLL(4)                                                                                       \
+        for (int p = 0; p < N; p++) {                                                                      \
+            if (left >= LANES)                                                                             \
+                OP(store)(to[p] + v * LANES, x[p]);                                                        \
+            else                                                                                           \
+                OP(store_first)(to[p] + v * LANES, x[p], left);                                            \
+        }                                                                                                  \
+    }                                                                                                      \
+    GC_INLINE void OP(pack_planes_##N)(const gc_rows *a, const real *from) {                               \
+        const OP(row_edges) e = OP(find_edges)(a->first, a->last, a->n, N * LANES);                        \
+        const ptrdiff_t edges = e.whole + e.vectors - e.wholes;                                            \
+        M masks[OP(most_edges)][N], here[N];                                                               \
+        for (ptrdiff_t i = 0; i < edges && edges <= OP(most_edges); i++)                                   \
+            OP(edge_masks_##N)(a, i < e.whole ? i : e.wholes + i - e.whole, masks[i]);                     \
+        real *to[N];                                                                                       \
+        GC_UNROLL(4)                                                                                       \
+        for (int p = 0; p < N; p++) to[p] = a->to[p];                                                      \
+        for (ptrdiff_t j = 0; j < a->rows; j++) {                                                          \
+            const ptrdiff_t end = (a->rows - 1 - j) * a->pitch + a->n;                                     \
+            for (ptrdiff_t i = 0; i < edges; i++) {                                                        \
+                const ptrdiff_t v = i < e.whole ? i : e.wholes + i - e.whole;                              \
+                if (i == e.whole)                                                                          \
+                    for (ptrdiff_t u = e.whole; u < e.wholes; u++)                                         \
+                        OP(pack_vector_##N)(to, from, u, NULL, LANES);                                     \
+                if (edges > OP(most_edges)) OP(edge_masks_##N)(a, v, here);                                \
+                OP(pack_vector_##N)(to, from, v, edges > OP(most_edges) ? here : masks[i],                 \
+                                    end - v * LANES);                                                      \
+            }                                                                                              \
+            if (edges == e.whole)                                                                          \
+                for (ptrdiff_t u = e.whole; u < e.wholes; u++)                                             \
+                    OP(pack_vector_##N)(to, from, u, NULL, LANES);                                         \
+            from = (const real *)((const char *)from + a->from_row);                                       \
+            GC_UNROLL(4)                                                                                   \
+            for (int p = 0; p < N; p++) to[p] += a->pitch;                                                 \
+        }                                                                                                  \
+    }                                                                                                      \
+    /* Rows of few vectors, of which the first and the last may reach over the source: all but the last */ \
+    /* rows, which are not stored whole. How many were packed. */                                          \
+    GC_INLINE ptrdiff_t OP(pack_few_##N)(const gc_rows *a, const real *from, const int vectors) {          \
+        const int last = vectors - 1;                                                                      \
+        M masks[2][N];                                                                                     \
+        OP(edge_masks_##N)(a, 0, masks[0]);                                                                \
+        OP(edge_masks_##N)(a, last, masks[1]);                                                             \
+        real *to[N];                                                                                       \
+        GC_UNROLL(4)                                                                                       \
+        for (int p = 0; p < N; p++) to[p] = a->to[p];                                                      \
+        const ptrdiff_t pitch = a->pitch, from_row = a->from_row;                                          \
+        /* without those whose last vector would spill over the end of the last row */                     \
+        const ptrdiff_t spilling = (vectors * LANES - a->n + pitch - 1) / pitch;                           \
+        const ptrdiff_t rows = gc_larger(a->rows - spilling, 0);                                           \
+        for (ptrdiff_t j = 0; j < rows; j++) {                                                             \
+            GC_UNROLL(4)                                                                                   \
+            for (int v = 0; v < vectors; v++)                                                              \
+                OP(pack_vector_##N)(to, from, v,                                                           \
+                                    v == 0      ? masks[0]                                                 \
+                                    : v == last ? masks[1]                                                 \
+                                                : NULL,                                                    \
+                                    LANES);                                                                \
+            from = (const real *)((const char *)from + from_row);                                          \
+            GC_UNROLL(4)                                                                                   \
+            for (int p = 0; p < N; p++) to[p] += pitch;                                                    \
+        }                                                                                                  \
+        return rows;                                                                                       \
+    }                                                                                                      \
+    static void OP(pack_by_##N)(const gc_rows *a, const real *from) {                                      \
+        const OP(row_edges) e = OP(find_edges)(a->first, a->last, a->n, N * LANES);                        \
+        ptrdiff_t done = 0;                                                                                \
+        if (e.vectors <= 4 && e.whole <= 1 && a->last >= (e.vectors - 1) * N * LANES) {                    \
+            switch (e.vectors) {                                                                           \
+                case 1:                                                                                    \
+                    done = OP(pack_few_##N)(a, from, 1);                                                   \
+                    break;                                                                                 \
+                case 2:                                                                                    \
+                    done = OP(pack_few_##N)(a, from, 2);                                                   \
+                    break;                                                                                 \
+                case 3:                                                                                    \
+                    done = OP(pack_few_##N)(a, from, 3);                                                   \
+                    break;                                                                                 \
+                case 4:                                                                                    \
+                    done = OP(pack_few_##N)(a, from, 4);                                                   \
+                    break;                                                                                 \
+                default:                                                                                   \
+                    break;                                                                                 \
+            }                                                                                              \
+        }                                                                                                  \
+        gc_rows rest = *a;                                                                                 \
+        rest.rows -= done;                                                                                 \
+        for (int p = 0; p < N; p++) rest.to[p] = (real *)a->to[p] + done * a->pitch;                       \
+        if (rest.rows > 0)                                                                                 \
+            OP(pack_planes_##N)(&rest, (const real *)((const char *)from + done * a->from_row));           \
     }
 
 PACK_BY(1)
@@ -156,54 +211,14 @@ PACK_BY(2)
 PACK_BY(4)
 #undef PACK_BY
 
-/* Rows of few vectors, whose masks are the same for all of them: all but the last rows, which are not stored
- * whole. How many were packed. */
-GC_INLINE ptrdiff_t OP(pack_few)(const gc_rows *a, const real *from, const int vectors) {
-    M masks[4];
-    GC_UNROLL(4)
-    for (int v = 0; v < vectors; v++)
-        masks[v] = OP(mask)(gc_window_bits(a->first - v * LANES, a->last - v * LANES, LANES));
-    real *to = a->to[0];
-    const ptrdiff_t pitch = a->pitch, from_row = a->from_row;
-    /* without those whose last vector would spill over the end of the last row */
-    const ptrdiff_t rows = gc_larger(a->rows - (vectors * LANES - a->n + pitch - 1) / pitch, 0);
-    for (ptrdiff_t j = 0; j < rows; j++, to += pitch) {
-        GC_UNROLL(4)
-        for (int v = 0; v < vectors; v++)
-            OP(store)(to + v * LANES, OP(load_mask)(from + v * LANES, masks[v]));
-        from = (const real *)((const char *)from + from_row);
-    }
-    return rows;
-}
-
-GC_INLINE ptrdiff_t OP(pack_narrow)(const gc_rows *a, const real *from) {
-    switch ((a->n + LANES - 1) / LANES) {
-        case 1:
-            return OP(pack_few)(a, from, 1);
-        case 2:
-            return OP(pack_few)(a, from, 2);
-        case 3:
-            return OP(pack_few)(a, from, 3);
-        case 4:
-            return OP(pack_few)(a, from, 4);
-        default:
-            return 0;
-    }
-}
-
-static void OP(pack_rows_by_2)(const gc_rows *a) { OP(pack_planes_2)(a, a->from); }
-static void OP(pack_rows_by_4)(const gc_rows *a) { OP(pack_planes_4)(a, a->from); }
+static void OP(pack_rows_by_2)(const gc_rows *a) { OP(pack_by_2)(a, a->from); }
+static void OP(pack_rows_by_4)(const gc_rows *a) { OP(pack_by_4)(a, a->from); }
 
 static void OP(pack_rows)(const gc_rows *a) {
     const char *from = a->from;
     real *to = a->to[0];
     if (a->stride == (ptrdiff_t)sizeof(real) && (a->dtype == GC_F32 || a->dtype == GC_F64)) {
-        const ptrdiff_t done = OP(pack_narrow)(a, (const real *)from - a->first);
-        gc_rows rest = *a;
-        rest.rows -= done;
-        rest.to[0] = to + done * a->pitch;
-        from += done * a->from_row;
-        if (rest.rows > 0) OP(pack_planes_1)(&rest, (const real *)from - a->first);
+        OP(pack_by_1)(a, (const real *)from - a->first);
         return;
     }
     for (ptrdiff_t j = 0; j < a->rows; j++, to += a->pitch, from += a->from_row) {
