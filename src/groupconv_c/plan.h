@@ -112,8 +112,10 @@ static inline ptrdiff_t gc_ceil_div(ptrdiff_t a, ptrdiff_t b) { return (a + b - 
 static inline ptrdiff_t gc_floor_div(ptrdiff_t a, ptrdiff_t b) {
     return a / b - (a % b != 0 && a < 0);
 }
+/* Functions that ask for memory and do nothing else: compilers leave out calls of them. */
+#define GC_ASKS static inline __attribute__((always_inline))
 /* Asks for memory that is read soon. */
-static inline void gc_prefetch(const char *from, ptrdiff_t bytes) {
+GC_ASKS void gc_prefetch(const char *from, ptrdiff_t bytes) {
     for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i);
 }
 /* Memory that is read later, asked for a little at a time: what is asked for at once waits in a short queue,
@@ -122,7 +124,7 @@ typedef struct gc_stream {
     const char *next;
     ptrdiff_t step; /* bytes at a time */
 } gc_stream;
-static inline void gc_stream_on(gc_stream *stream) {
+GC_ASKS void gc_stream_on(gc_stream *stream) {
     gc_prefetch(stream->next, stream->step);
     stream->next += stream->step;
 }

@@ -25,6 +25,7 @@ extern const gc_algorithm gc_reference;
 extern const gc_algorithm gc_winograd_1x4;
 extern const gc_algorithm gc_winograd_2x2;
 extern const gc_algorithm gc_winograd_2x2_5x5;
+extern const gc_algorithm gc_winograd_4x1;
 extern const gc_algorithm gc_winograd_4x4;
 extern const gc_algorithm gc_winograd_4x4_up2;
 
@@ -37,7 +38,8 @@ enum {
     GC_KEY_PASSES,
     GC_KEY_FOURIER,
     GC_KEY_FOURIER_ROWS,
-    GC_KEY_WINOGRAD_ROW
+    GC_KEY_WINOGRAD_ROW,
+    GC_KEY_WINOGRAD_COLUMN
 };
 
 /* Seconds of a cycle in predictions; only ratios decide. */

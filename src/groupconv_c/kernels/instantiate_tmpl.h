@@ -30,6 +30,7 @@
 #include "channel_lanes_tmpl.h"
 #include "lane_roll_tmpl.h"
 #include "winograd_row_tmpl.h"
+#include "winograd_column_tmpl.h"
 
 static const gc_kernels OP(table) = {
     .isa = GC_STRING(GC_ISA_NAME),
@@ -109,6 +110,8 @@ static const gc_kernels OP(table) = {
     .winograd_row_weights = OP(winograd_row_weights),
     .winograd_row_input = OP(winograd_row_input),
     .winograd_row_output = OP(winograd_row_output),
+    .winograd_column_input = OP(winograd_column_input),
+    .winograd_column_output = OP(winograd_column_output),
 };
 
 const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) = &OP(table);

@@ -181,6 +181,9 @@ GC_INLINE double f64_sum(f64_v v) {
     return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));
 }
 
+GC_STORE_PART(f32, float)
+GC_STORE_PART(f64, double)
+
 typedef __m256i f32_x;
 typedef __m256i f64_x;
 GC_INLINE f32_x f32_index(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }

@@ -39,6 +39,9 @@ GC_INLINE f32_v f32_packed(f32_v v, f32_packer p) { return _mm512_maskz_compress
 GC_INLINE void f32_store_lanes(float *p, f32_v v, gc_lanes l) {
     _mm512_mask_storeu_ps(p, (f32_m)((1u << l.count) - 1), f32_packed(v, f32_packing(l)));
 }
+GC_INLINE void f32_store_part(float *p, f32_v v, gc_lanes l) {
+    _mm512_mask_storeu_ps(p, (f32_m)l.bits, v);
+}
 GC_INLINE f32_v f32_load_lanes(const float *p, gc_lanes l) {
     return _mm512_maskz_expand_ps((f32_m)l.bits,
                                   _mm512_maskz_loadu_ps((f32_m)((1u << l.count) - 1), p));
@@ -101,6 +104,9 @@ GC_INLINE f64_packer f64_packing(gc_lanes l) { return (f64_packer)l.bits; }
 GC_INLINE f64_v f64_packed(f64_v v, f64_packer p) { return _mm512_maskz_compress_pd(p, v); }
 GC_INLINE void f64_store_lanes(double *p, f64_v v, gc_lanes l) {
     _mm512_mask_storeu_pd(p, (f64_m)((1u << l.count) - 1), f64_packed(v, f64_packing(l)));
+}
+GC_INLINE void f64_store_part(double *p, f64_v v, gc_lanes l) {
+    _mm512_mask_storeu_pd(p, (f64_m)l.bits, v);
 }
 GC_INLINE f64_v f64_load_lanes(const double *p, gc_lanes l) {
     return _mm512_maskz_expand_pd((f64_m)l.bits,

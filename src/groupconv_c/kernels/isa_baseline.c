@@ -66,6 +66,8 @@ enum { f32_lanes = 4, f64_lanes = 2, vector_registers = 16 };
 
 GC_GENERIC_VECTOR(f32, float, int32_t, f32_lanes)
 GC_GENERIC_VECTOR(f64, double, int64_t, f64_lanes)
+GC_STORE_PART(f32, float)
+GC_STORE_PART(f64, double)
 
 #if defined(__aarch64__)
 GC_INLINE f32_v f32_fma(f32_v a, f32_v b, f32_v c) { return vfmaq_f32(c, a, b); }

@@ -13,6 +13,7 @@
 #include "gradient_contracts.h"
 #include "tap_sum_contracts.h"
 #include "transform_contracts.h"
+#include "winograd_column_contracts.h"
 #include "winograd_row_contracts.h"
 
 typedef struct gc_kernels {
@@ -69,6 +70,8 @@ typedef struct gc_kernels {
     void (*winograd_row_weights)(const gc_winograd_row_weights *);
     void (*winograd_row_input)(const gc_winograd_row_input *);
     int (*winograd_row_output)(const gc_winograd_row_output *);
+    void (*winograd_column_input)(const gc_winograd_column_input *);
+    int (*winograd_column_output)(const gc_winograd_column_output *);
 } gc_kernels;
 
 #endif

@@ -5,6 +5,7 @@
  *   R_mask(bits) R_load_mask(p, m) (zeros elsewhere)
  *   R_store_first(p, v, n): the first n lanes; nothing else is touched
  *   R_store_lanes(p, v, lanes) R_load_lanes(p, lanes): chosen lanes side by side in memory
+ *   R_store_part(p, v, lanes): chosen lanes, which are neighbours, as far behind p as they lie in the vector
  *   R_packing(lanes), R_packed(v, packing): chosen lanes side by side in a vector, the rest of which is anything
  *   R_even(a, b) R_odd(a, b): lanes 0, 2, ... or 1, 3, ... of a followed by b
  *   R_even_mixed(a, b) R_odd_mixed(a, b): the same lanes in an order of the instruction set's own, which
@@ -81,6 +82,12 @@ GC_INLINE ptrdiff_t gc_larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; 
             GC_UNROLL(16)                                                \
             for (int i = 0; i < R##_lanes; i++) x[i] = y[i];             \
         }                                                                \
+    }
+
+/* R_store_part by way of R_store_lanes. */
+#define GC_STORE_PART(R, real)                                    \
+    GC_INLINE void R##_store_part(real *p, R##_v v, gc_lanes l) { \
+        R##_store_lanes(p + __builtin_ctz(l.bits), v, l);         \
     }
 
 /* Bits of the lanes first <= i < last, both cut to 0..lanes. */

@@ -1,0 +1,289 @@
+/* Winograd's convolution F(4, 3) down columns, positions in the lanes: for groups of few channels, whose rows are read
+ * and written as they lie.
+ *
+ * A unit is one image, one group, one box of output positions, one block of output channels; of few and large units, a
+ * part of the box's vectors. Output rows are cut into blocks of 4, whose windows of 6 rows are transformed, position by
+ * position, to 6 elements. Over each of them runs the tap sum of direct convolution, with the kernel's depths and
+ * columns for taps: half as many products as the direct ones. The inverse transform stores 4 rows at a time.
+ * This file plans; winograd_column_work.c computes.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "algorithms.h"
+#include "winograd_column.h"
+
+enum {
+    least_products = 64,    /* in shorter sums its error would be seen, and transforms not repaid */
+    box_bytes = 512 * 1024, /* of transformed windows, in the second-level cache */
+    most_bytes = 768 * 1024, /* where a row of blocks alone has more than that */
+};
+
+/* Reals of the windows of a box of one group. */
+static size_t window_reals(const gc_plan *plan, const gc_winograd_column *s) {
+    const ptrdiff_t reach = (GC_MAX_VB + 1) * plan->kernels->lanes;
+    return (size_t)(GC_ROW_WINDOW * s->element + reach);
+}
+
+gc_winograd_column_sizes gc_winograd_column_scratch(const gc_plan *plan,
+                                                    const gc_winograd_column *s) {
+    const size_t size = plan->kernels->real_size, line = 64;
+    const size_t tile = (size_t)(GC_MAX_KB * GC_MAX_VB * plan->kernels->lanes) * size;
+    return (gc_winograd_column_sizes){
+        .windows = gc_round_up(window_reals(plan, s) * size, line),
+        .planes =
+            gc_round_up(gc_planes_elements(&s->planes, plan->problem.in_per_group) * size, line),
+        .products = GC_ROW_WINDOW * tile,
+        .tile = GC_ROW_OUTPUTS * tile,
+    };
+}
+
+/* Boxes of `extent` output positions. */
+static void lay_out(const gc_plan *plan, gc_winograd_column *s, const ptrdiff_t extent[3]) {
+    const ptrdiff_t lanes = plan->kernels->lanes;
+    gc_planes_layout(&s->planes, s->axes, extent, (GC_MAX_VB + 1) * lanes);
+    gc_planes *w = &s->windows;
+    *w = s->planes;
+    w->size[1] = gc_ceil_div(extent[1], GC_ROW_OUTPUTS);
+    w->slice = w->size[1] * w->pitch;
+    w->plane = w->size[0] * w->slice + w->size[2] - w->pitch;
+    w->channel = w->nplanes * w->plane;
+    s->element = plan->problem.in_per_group * w->channel + lanes;
+}
+
+/* The largest boxes whose windows are cached: outer dimensions are cut first, rows by whole blocks, columns never. */
+static void choose_boxes(const gc_plan *plan, gc_winograd_column *s) {
+    const size_t size = plan->kernels->real_size;
+    ptrdiff_t extent[3], count[3];
+    for (int i = 0; i < 3; i++) extent[i] = count[i] = gc_max(s->axes[i].count, 1);
+    lay_out(plan, s, extent);
+    for (int i = 0; i < 2; i++) {
+        const ptrdiff_t step = i == 1 ? GC_ROW_OUTPUTS : 1, steps = gc_ceil_div(count[i], step);
+        ptrdiff_t each = steps;
+        for (ptrdiff_t parts = 2; window_reals(plan, s) * size > box_bytes && each > 1; parts++) {
+            each = gc_ceil_div(steps, parts);
+            extent[i] = gc_min(each * step, count[i]);
+            lay_out(plan, s, extent);
+        }
+    }
+    for (int i = 0; i < 3; i++) s->boxes[i] = gc_ceil_div(count[i], extent[i]);
+}
+
+static const char *refuse(const gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    if (p->op == GC_GRAD_WEIGHT) return "it does not compute weight gradients";
+    if (p->kernel[1] != GC_ROW_TAPS) return "it needs a kernel of 3 rows";
+    if (p->stride[1] != 1 || p->dilation[1] != 1) return "it needs rows of stride 1 and dilation 1";
+    if (p->op == GC_CONV_TRANSPOSE && (p->stride[0] != 1 || p->stride[2] != 1))
+        return "it needs stride 1";
+    if (p->in_per_group * p->kernel[0] * p->kernel[1] * p->kernel[2] < least_products)
+        return "it needs sums of 64 products";
+    const double columns = (double)p->out_size[2] + (double)(p->kernel[2] * p->dilation[2]);
+    const double row = columns * (double)(p->in_per_group * p->kernel[0] * p->stride[2]);
+    if (GC_ROW_WINDOW * row * (double)plan->kernels->real_size > most_bytes)
+        return "windows of a row do not fit a near cache";
+    return NULL;
+}
+
+static void destroy(gc_plan *plan) {
+    gc_winograd_column *s = plan->state;
+    if (s == NULL) return;
+    for (int i = 0; i < 3; i++) gc_axis_destroy(&s->axes[i]);
+    free(s->taps);
+    free(s->direct_taps);
+    free(s->pieces);
+    free(s->first_piece);
+    gc_weights_destroy(&s->raw);
+    free(s);
+    plan->state = NULL;
+}
+
+static gc_status create_taps(const gc_plan *plan, gc_winograd_column *s) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    s->ntaps = p->in_per_group * p->kernel[0] * p->kernel[2];
+    gc_axis rows = s->axes[1]; /* all of its taps are one, the first */
+    gc_axis_pass first = *rows.passes;
+    first.ntaps = 1;
+    rows.passes = &first;
+    const gc_axis of_windows[3] = {s->axes[0], rows, s->axes[2]};
+    s->taps = gc_planes_taps(&s->windows, of_windows, p->in_per_group, s->windows.channel);
+    s->direct_taps = malloc((size_t)s->raw.per_k * sizeof *s->direct_taps);
+    if (s->taps == NULL || s->direct_taps == NULL) return GC_ERROR_MEMORY;
+    for (ptrdiff_t t = 0; t < s->ntaps; t++) s->taps[t] *= size;
+    const gc_axis_pass *d = s->axes[0].passes, *h = s->axes[1].passes, *w = s->axes[2].passes;
+    for (ptrdiff_t c = 0; c < p->in_per_group; c++)
+        for (ptrdiff_t i = 0; i < d->ntaps; i++)
+            for (ptrdiff_t j = 0; j < h->ntaps; j++)
+                for (ptrdiff_t l = 0; l < w->ntaps; l++) {
+                    const gc_axis_tap *td = &d->taps[i], *th = &h->taps[j], *tw = &w->taps[l];
+                    s->direct_taps[gc_weights_tap(&s->raw, c, td->kernel, th->kernel, tw->kernel)] =
+                        size *
+                        (c * s->planes.channel + gc_planes_tap(&s->planes, s->axes, td, th, tw));
+                }
+    return GC_OK;
+}
+
+/* Vectors of flat positions, and the parts of their lanes that are results of one block. */
+static gc_status create_pieces(const gc_plan *plan, gc_winograd_column *s) {
+    const ptrdiff_t lanes = plan->kernels->lanes, pitch = s->windows.pitch;
+    const ptrdiff_t columns = s->windows.extent[2], blocks = s->windows.size[1];
+    s->vectors = gc_ceil_div((blocks - 1) * pitch + columns, lanes);
+    s->pieces = calloc((size_t)(s->vectors + blocks + 1), sizeof *s->pieces);
+    s->first_piece = calloc((size_t)s->vectors + 1, sizeof *s->first_piece);
+    if (s->pieces == NULL || s->first_piece == NULL) return GC_ERROR_MEMORY;
+    ptrdiff_t count = 0;
+    for (ptrdiff_t v = 0; v < s->vectors; v++) {
+        s->first_piece[v] = count;
+        for (ptrdiff_t l = 0; l < lanes;) {
+            const ptrdiff_t block = (v * lanes + l) / pitch, column = (v * lanes + l) % pitch;
+            const ptrdiff_t results = gc_min(columns - column, lanes - l);
+            if (block < blocks && results > 0) {
+                const uint32_t bits = (uint32_t)(((1ull << results) - 1) << l);
+                s->pieces[count++] = (gc_column_piece){
+                    .block = block,
+                    .column = column - l,
+                    .lanes = {.bits = bits, .count = (uint16_t)results},
+                    .more = 1,
+                };
+            }
+            l += gc_max(pitch - column, 1);
+        }
+        if (count == s->first_piece[v]) s->pieces[count++] = (gc_column_piece){.block = blocks};
+        s->pieces[count - 1].more = 0;
+    }
+    s->first_piece[s->vectors] = count;
+    return GC_OK;
+}
+
+static double predict(const gc_plan *plan, const gc_winograd_column *s, double cycles_per_tap) {
+    const gc_problem *p = &plan->problem;
+    const double boxes = (double)(s->boxes[0] * s->boxes[1]);
+    const double deep = (double)s->windows.extent[0], lanes = plan->kernels->lanes;
+    const double vectors = deep * (double)s->vectors, k = (double)p->out_per_group;
+    const double calls = vectors * (double)s->kblocks / plan->kernels->max_vb[s->kb - 1];
+    const double products =
+        GC_ROW_WINDOW * (cycles_per_tap * (double)s->ntaps * deep + 20 * calls + k * vectors / 2);
+    const double windows =
+        (double)(p->in_per_group * s->windows.nplanes * s->windows.size[0]) *
+        (double)s->windows.size[1] *
+        ((double)gc_ceil_div(s->windows.size[2], plan->kernels->lanes) * 14 + 10);
+    const double outputs = k * vectors * (s->plain ? 22 : 80);
+    const double pack = s->in_place
+                            ? 0
+                            : (double)gc_planes_elements(&s->planes, p->in_per_group) *
+                                  (p->input_strides[4] == plan->storage_size ? 4 / lanes : 1.5);
+    const double weights = gc_weights_cycles(k * (double)gc_winograd_column_per_k(s) *
+                                             (double)plan->kernels->real_size);
+    const double wait = plan->kernels->registers < 32 ? 1.08 : 1.25;
+    const double cycles = boxes * (products + windows + outputs + pack) * wait + weights;
+    return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
+}
+
+static gc_status create(gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    gc_winograd_column *s = plan->state = calloc(1, sizeof *s);
+    if (s == NULL) return GC_ERROR_MEMORY;
+    gc_status status = GC_OK;
+    for (int i = 0; i < 3 && status == GC_OK; i++) status = gc_axis_create(&s->axes[i], p, i);
+    if (status != GC_OK) return status;
+    choose_boxes(plan, s);
+    gc_weights_create(&s->raw, plan);
+    gc_weights_convert(&s->raw);
+    status = create_taps(plan, s);
+    if (status == GC_OK) status = create_pieces(plan, s);
+    if (status != GC_OK) return status;
+    s->in_place = p->padding_mode == GC_ZEROS && s->axes[2].in_step == 1 &&
+                  plan->storage_size == size && p->input_strides[4] == size;
+    s->plain = gc_activation_clamp(p->activation, &s->low, &s->high) && gc_output_is_rows(plan) &&
+               gc_residual_is_rows(plan);
+    s->far = gc_problem_is_far(p);
+    double cycles_per_tap;
+    s->kb = gc_choose_kb(plan->kernels, p->out_per_group, s->vectors, &cycles_per_tap);
+    s->kblocks = gc_ceil_div(p->out_per_group, s->kb);
+    const ptrdiff_t blocks = p->groups * s->boxes[0] * s->boxes[1] * s->kblocks;
+    s->parts = gc_even_pieces(plan, blocks, s->windows.extent[0] * s->vectors, 1);
+    plan->units = p->batch * blocks * s->parts;
+    if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
+    const gc_winograd_column_sizes z = gc_winograd_column_scratch(plan, s);
+    plan->scratch_size = z.windows + z.planes + z.products + z.tile;
+    plan->prepare_units = p->groups * p->out_per_group;
+    plan->prepared_size =
+        (size_t)(plan->prepare_units * gc_winograd_column_per_k(s)) * plan->kernels->real_size;
+    plan->prepared_key = GC_KEY_WINOGRAD_COLUMN;
+    plan->seconds = predict(plan, s, cycles_per_tap);
+    plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
+    return GC_OK;
+}
+
+/* Units are output channels, counted over all groups. */
+static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
+                    ptrdiff_t last) {
+    const gc_winograd_column *s = plan->state;
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t wide = p->kernel[2], n = s->ntaps;
+    const gc_axis_pass *d = s->axes[0].passes, *h = s->axes[1].passes, *w = s->axes[2].passes;
+    double rows[GC_ROW_TAPS][GC_MAX_LANES] = {{0}}, elements[GC_ROW_WINDOW][GC_MAX_LANES];
+    const gc_winograd_row_weights a = {
+        .from = rows,
+        .to = elements,
+        .rows = 1,
+        .tap = GC_MAX_LANES * (ptrdiff_t)sizeof(double) / size,
+        .element = GC_MAX_LANES * (ptrdiff_t)sizeof(double) / size,
+    };
+    for (ptrdiff_t k = first; k < last; k++) {
+        char *to = (char *)prepared + k * gc_winograd_column_per_k(s) * size;
+        char *raw = to + GC_ROW_WINDOW * n * size;
+        gc_weights_copy(&s->raw, plan, weight, raw, k, k + 1);
+        for (ptrdiff_t i = 0, count; i < n; i += count) {
+            count = gc_min(lanes, n - i);
+            for (ptrdiff_t l = 0; l < count; l++) {
+                const ptrdiff_t column = (i + l) % wide, depth = (i + l) / wide % p->kernel[0];
+                const ptrdiff_t c = (i + l) / (wide * p->kernel[0]);
+                for (int t = 0; t < GC_ROW_TAPS; t++) {
+                    const ptrdiff_t at = gc_weights_tap(&s->raw, c, d->taps[depth].kernel,
+                                                        h->taps[t].kernel, w->taps[column].kernel);
+                    memcpy((char *)rows[t] + l * size, raw + at * size, (size_t)size);
+                }
+            }
+            plan->kernels->winograd_row_weights(&a);
+            for (int e = 0; e < GC_ROW_WINDOW; e++)
+                memcpy(to + (e * n + i) * size, elements[e], (size_t)(count * size));
+        }
+    }
+}
+
+static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
+    const gc_winograd_column *s = plan->state;
+    const ptrdiff_t ocg = plan->problem.out_per_group;
+    const ptrdiff_t part = unit % s->parts, whole = unit / s->parts, kblock = whole % s->kblocks;
+    const ptrdiff_t box = whole / s->kblocks % s->boxes[1], rows = s->windows.extent[1];
+    const ptrdiff_t high = gc_min(rows, plan->problem.out_size[1] - box * rows);
+    const ptrdiff_t vectors = s->windows.extent[0] * s->vectors;
+    return (double)(gc_cut(ocg, s->kblocks, kblock + 1) - gc_cut(ocg, s->kblocks, kblock)) *
+           (double)(gc_cut(vectors, s->parts, part + 1) - gc_cut(vectors, s->parts, part)) *
+           (double)high;
+}
+
+static void describe(const gc_plan *plan, char *text, size_t size) {
+    const gc_winograd_column *s = plan->state;
+    snprintf(text, size,
+             "F(4, 3) down columns, %s, boxes of %td x %td rows; products up to %d output channels "
+             "x %d vectors of %d lanes",
+             s->in_place ? "in place" : "packed", s->windows.extent[0], s->windows.extent[1], s->kb,
+             plan->kernels->max_vb[s->kb - 1], plan->kernels->lanes);
+}
+
+const gc_algorithm gc_winograd_4x1 = {
+    .name = "winograd_4x1",
+    .refuse = refuse,
+    .create = create,
+    .destroy = destroy,
+    .prepare = prepare,
+    .work = gc_winograd_column_work,
+    .unit_cost = unit_cost,
+    .describe = describe,
+};

@@ -1,0 +1,46 @@
+/* What the plans of Winograd's method down columns (winograd_column.c) and their work (winograd_column_work.c) share. */
+#ifndef GC_WINOGRAD_COLUMN_H
+#define GC_WINOGRAD_COLUMN_H
+
+#include "../plan.h"
+#include "pack.h"
+#include "tile_store.h"
+#include "weights.h"
+
+typedef struct gc_winograd_column {
+    gc_axis axes[3];
+    gc_planes planes;  /* a packed box of one group */
+    gc_planes windows; /* one element of all of its windows: a row for each block of output rows */
+    ptrdiff_t element; /* reals from an element of the windows to the next */
+    ptrdiff_t boxes[3];
+    int in_place; /* windows are read from the caller's rows */
+    int plain;    /* the transform stores results */
+    int far;      /* the call's arrays do not stay in caches */
+    double low, high;
+    ptrdiff_t ntaps, *taps; /* of one element, in bytes */
+    ptrdiff_t *direct_taps; /* of a packed box, in the order of the weights */
+    gc_weights raw;
+    int kb;
+    ptrdiff_t kblocks, parts; /* of a group's output channels; of a box's vectors, a unit each */
+    ptrdiff_t vectors;        /* of a depth of the largest box */
+    gc_column_piece *pieces;  /* where results lie in the lanes of its vectors, */
+    ptrdiff_t *first_piece;   /* beginning here */
+} gc_winograd_column;
+
+/* Reals of an output channel's prepared weights: U[element][tap], then the weights themselves, from which results that
+ * are not finite are computed. */
+static inline ptrdiff_t gc_winograd_column_per_k(const gc_winograd_column *s) {
+    return GC_ROW_WINDOW * s->ntaps + s->raw.per_k;
+}
+
+/* Bytes of each part of a thread's scratch memory, in this order. */
+typedef struct gc_winograd_column_sizes {
+    size_t windows, planes, products, tile;
+} gc_winograd_column_sizes;
+
+gc_winograd_column_sizes gc_winograd_column_scratch(const gc_plan *plan,
+                                                    const gc_winograd_column *s);
+
+void gc_winograd_column_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last);
+
+#endif

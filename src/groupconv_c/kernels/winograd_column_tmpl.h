@@ -1,0 +1,128 @@
+/* Winograd's F(4, 3) down columns; lanes are positions of rows (contracts: winograd_column_contracts.h). The points and
+ * transforms are those of winograd_tmpl.h and winograd_row_tmpl.h. */
+
+#define G OP(win_v)
+
+enum { OP(column_masks) = 8 };
+
+/* The windows of a block, whose first row is `row` and would be at `from`. WHOLE: all rows are there. */
+GC_INLINE void OP(column_windows)(const gc_winograd_column_input *a, ptrdiff_t row,
+                                  const char *from, real *out, const M *masks, const int WHOLE) {
+    const ptrdiff_t element = a->element, from_row = a->from_row, height = a->height, n = a->n;
+    for (ptrdiff_t at = 0; at < n; at += LANES) {
+        const M m = at < OP(column_masks) * LANES
+                        ? masks[at / LANES]
+                        : OP(mask)(gc_window_bits(a->first - at, a->last - at, LANES));
+        G d[GC_ROW_WINDOW];
+        GC_UNROLL(6)
+        for (int i = 0; i < GC_ROW_WINDOW; i++) {
+            V x = OP(set1)(0);
+            if (WHOLE || (size_t)(row + i) < (size_t)height)
+                x = OP(load_mask)((const real *)(from + i * from_row) + at, m);
+            d[i] = (G)x;
+        }
+        OP(input6)(d);
+        GC_UNROLL(6)
+        for (int e = 0; e < GC_ROW_WINDOW; e++) OP(store)(out + e * element + at, (V)d[e]);
+    }
+}
+
+static void OP(winograd_column_input)(const gc_winograd_column_input *a) {
+    M masks[OP(column_masks)];
+    for (ptrdiff_t v = 0; v < OP(column_masks); v++)
+        masks[v] = OP(mask)(gc_window_bits(a->first - v * LANES, a->last - v * LANES, LANES));
+    const char *from = (const char *)((const real *)a->from - a->first);
+    ptrdiff_t row = a->top;
+    for (ptrdiff_t b = 0; b < a->blocks; b++, row += GC_ROW_OUTPUTS) {
+        real *out = (real *)a->out + b * a->pitch;
+        if (row >= 0 && row + GC_ROW_WINDOW <= a->height)
+            OP(column_windows)(a, row, from + row * a->from_row, out, masks, 1);
+        else
+            OP(column_windows)(a, row, from + row * a->from_row, out, masks, 0);
+    }
+}
+
+/* Where a piece's results go: its lane 0, which may be no result, of its first channel and row. */
+typedef struct OP(column_place) {
+    real *out;
+    const real *residual;
+    ptrdiff_t rows;
+    gc_lanes lanes;
+    M m;
+} OP(column_place);
+
+GC_INLINE OP(column_place)
+    OP(column_place_of)(const gc_winograd_column_output *a, const gc_column_piece *piece) {
+    const ptrdiff_t row = GC_ROW_OUTPUTS * piece->block;
+    OP(column_place)
+    p = {.rows = gc_smaller(a->height - row, GC_ROW_OUTPUTS), .lanes = piece->lanes};
+    p.out = (real *)a->out + row * a->out_row + piece->column;
+    if (a->residual) p.residual = (const real *)a->residual + row * a->residual_row + piece->column;
+    p.m = OP(mask)(piece->lanes.bits);
+    return p;
+}
+
+/* Row i of results y to its place; all of its lanes if WHOLE. */
+GC_INLINE void OP(column_store)(const gc_winograd_column_output *a, const OP(column_place) * p,
+                                ptrdiff_t k, int i, V y, V low, V high, const int WHOLE,
+                                const int CLAMP) {
+    real *const out = p->out + k * a->out_k + i * a->out_row;
+    if (p->residual) {
+        const real *residual = p->residual + k * a->residual_k + i * a->residual_row;
+        y += WHOLE ? OP(load)(residual) : OP(load_mask)(residual, p->m);
+    }
+    if (CLAMP) y = OP(min)(high, OP(max)(low, y));
+    if (WHOLE)
+        OP(store)(out, y);
+    else
+        OP(store_part)(out, y, p->lanes);
+}
+
+/* A vector of one channel. The sum's x * 0 is zero for finite x only. */
+GC_INLINE G OP(column_results)(const gc_winograd_column_output *a, const real *in, ptrdiff_t k,
+                               const OP(column_place) * p, const OP(column_place) * end, V low,
+                               V high, const int WHOLE, const int CLAMP) {
+    G y[GC_ROW_OUTPUTS];
+    OP(row_results)(in, a->element, (G)OP(set1)(((const real *)a->init)[k]), NULL, y);
+    do {
+        if (WHOLE || p->rows == GC_ROW_OUTPUTS) {
+            GC_UNROLL(4)
+            for (int i = 0; i < GC_ROW_OUTPUTS; i++)
+                OP(column_store)(a, p, k, i, (V)y[i], low, high, WHOLE, CLAMP);
+            continue;
+        }
+        for (int i = 0; i < p->rows; i++)
+            OP(column_store)(a, p, k, i, (V)y[i], low, high, 0, CLAMP);
+    } while (++p < end);
+    return (y[0] + y[1]) + (y[2] + y[3]);
+}
+
+static int OP(winograd_column_output)(const gc_winograd_column_output *a) {
+    const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
+    OP(column_place) places[GC_MAX_VB * LANES];
+    int first[GC_MAX_VB + 1] = {0}, count = 0;
+    const gc_column_piece *piece = a->pieces;
+    for (int v = 0; v < a->vectors; v++) {
+        do places[count++] = OP(column_place_of)(a, piece);
+        while (piece++->more);
+        first[v + 1] = count;
+    }
+    const real *in = a->in;
+    G sum = {0};
+    for (ptrdiff_t k = 0; k < a->channels; k++)
+        for (int v = 0; v < a->vectors; v++, in += LANES) {
+            const OP(column_place) *p = places + first[v], *end = places + first[v + 1];
+            const int whole = p->lanes.count == LANES && p->rows == GC_ROW_OUTPUTS;
+            G y;
+            if (whole && !a->clamp)
+                y = OP(column_results)(a, in, k, p, end, low, high, 1, 0);
+            else if (whole)
+                y = OP(column_results)(a, in, k, p, end, low, high, 1, 1);
+            else
+                y = OP(column_results)(a, in, k, p, end, low, high, 0, 1);
+            sum = OP(plus)(sum, 0, y);
+        }
+    return OP(sum)((V)sum) != 0;
+}
+
+#undef G
