@@ -1,8 +1,9 @@
-"""Winograd's F(4, 3) along rows, and down columns: error bound, infinities and NaN, the same bits.
+"""Winograd's method along rows, and down columns: error bound, infinities and NaN, the same bits.
 
 One dimension of what `test_winograd` describes: ``A^T [(G w) * (B^T x)]`` for each kernel row, or
-column, summed over them, depths and channels before the last transform. The bound is made of
-magnitudes likewise; down columns it is that of the problem with rows and columns changed over.
+column, summed over them, depths and channels before the last transform; a stride's phases are
+summed up too. The bound is made of magnitudes likewise; down columns it is that of the problem with
+rows and columns changed over.
 """
 
 from __future__ import annotations
@@ -36,7 +37,13 @@ from groupconv._core import Plan
 from groupconv._problem import forward_problem
 
 ROWS, COLUMNS = "winograd_1x4", "winograd_4x1"
-AT, G, BT = transforms(Kind(4, 3, (0, 1, -1, 2, -2)))
+POINTS = (0, 1, -1, 2, -2)
+KINDS = {
+    ROWS: Kind(4, 3, POINTS),
+    COLUMNS: Kind(4, 3, POINTS),
+    "winograd_3x1": Kind(3, 4, POINTS),
+    "winograd_2x1": Kind(2, 5, POINTS),
+}
 # Roundings of a product on its way: 4 in either transform before, 5 after, bias, residual.
 TRANSFORMS = 15
 
@@ -74,6 +81,21 @@ WIDE_CASES = [  # down columns only: strides along rows, narrow maps
     Case((70, 60), (3, 3), 1, 48, 17, batch=1, padding=1),  # several boxes, and parts of them
     Case((9, 12, 50), (3, 3, 1), 1, 48, 3, batch=1, padding=(1, 1, 0)),
 ]
+STRIDED_CASES = [  # kernels of other heights, and strides: each phase of rows has 3, 4 or 5
+    (COLUMNS, Case((29, 30), (5, 5), 2, 8, 8, stride=2, padding=2)),
+    (COLUMNS, Case((40, 23), (11, 3), 1, 3, 16, stride=(4, 1), padding=(2, 1))),
+    (COLUMNS, Case((20, 21), (6, 2), 1, 12, 9, stride=(2, 1))),
+    (COLUMNS, Case((9, 20), (6, 3), 2, 4, 4, stride=(2, 3), padding=[(1, 0), (0, 2)])),
+    ("winograd_3x1", Case((31, 40), (7, 7), 1, 3, 17, stride=2, padding=3)),
+    ("winograd_3x1", Case((12, 13), (4, 4), 2, 8, 8, padding=[(1, 2), (2, 1)])),
+    ("winograd_3x1", Case((26, 9), (8, 1), 1, 9, 8, stride=(2, 1), padding=(3, 0))),
+    ("winograd_3x1", Case((9, 8), (7, 3), 1, 4, 8, stride=2, padding=3, padding_mode="reflect")),
+    ("winograd_3x1", Case((3, 20, 22), (3, 7, 7), 2, 4, 8, stride=(1, 2, 2), padding=(1, 3, 3))),
+    ("winograd_2x1", Case((13, 14), (5, 5), 2, 4, 4, padding=2)),
+    ("winograd_2x1", Case((9, 8), (5, 3), 1, 16, 16, padding=(4, 1), padding_mode="circular")),
+    ("winograd_2x1", Case((40, 10), (10, 2), 1, 5, 6, stride=(2, 1), padding=(0, 1))),
+    ("winograd_2x1", Case((8, 7), (5, 5), 1, 3, 20)),
+]
 
 
 def swapped(array: np.ndarray) -> np.ndarray:
@@ -103,8 +125,8 @@ def each(problems: list[tuple[str, Case]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("name", "case"), problems, ids=ids)
 
 
-each_problem = each(both(CASES, WIDE_CASES))
-some_problems = each(both([*CASES[:5], CASES[11], CASES[18]]))
+each_problem = each([*both(CASES, WIDE_CASES), *STRIDED_CASES])
+some_problems = each([*both([*CASES[:5], CASES[11], CASES[18]]), *STRIDED_CASES[::3]])
 each_name = pytest.mark.parametrize("name", [ROWS, COLUMNS])
 
 
@@ -117,21 +139,33 @@ def conv(name: str, case: Case, *operands: np.ndarray, **options: object) -> np.
 def bound_of(name: str, x: np.ndarray, w: np.ndarray, b: np.ndarray, case: Case) -> np.ndarray:
     """Bound the error of each output in unit roundoffs and roundings."""
     if name == ROWS:
-        return magnitudes(x, w, b, case)
-    return swapped(magnitudes(swapped(x), swapped(w), b, turned(case)))
+        return magnitudes(x, w, b, case, KINDS[name])
+    return swapped(magnitudes(swapped(x), swapped(w), b, turned(case), KINDS[name]))
 
 
-def magnitudes(x: np.ndarray, w: np.ndarray, b: np.ndarray, case: Case) -> np.ndarray:
-    """Of the outputs along rows."""
+def magnitudes(x: np.ndarray, w: np.ndarray, b: np.ndarray, case: Case, kind: Kind) -> np.ndarray:
+    """Of the outputs along rows, whose stride's phases are computed one by one."""
     pairs = reference.padding_pairs(case.padding, case.size, case.kernel)
     padded = reference.pad(abs(x), pairs, case.padding_mode)
-    columns = -(-case.out_size[-1] // 4)
-    missing = (0, columns * 4 + 2 - padded.shape[-1])
-    padded = reference.pad(padded, [(0, 0)] * (case.ndim - 1) + [missing])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 6, axis=-1)[..., ::4, :]
-    data = np.einsum("pj,...xj->...xp", abs(BT), windows)
-    taps = np.einsum("pj,...j->...p", abs(G), abs(w))
+    columns = -(-case.out_size[-1] // kind.outputs)
     total = np.zeros((case.batch, case.out_channels, *case.out_size[:-1], columns, 6))
+    step = case.stride[-1] if isinstance(case.stride, tuple) else case.stride
+    for phase in range(min(step, case.kernel[-1])):
+        add_phase(total, padded[..., phase::step], abs(w[..., phase::step]), case, kind)
+    tiles = np.einsum("ap,...p->...a", abs(transforms(kind)[0]), total)
+    whole = tiles.reshape(*tiles.shape[:-2], columns * kind.outputs)[..., : case.out_size[-1]]
+    return whole + abs(b).reshape(-1, *[1] * case.ndim)
+
+
+def add_phase(total: np.ndarray, padded: np.ndarray, w: np.ndarray, case: Case, kind: Kind) -> None:
+    """Add to sums of transformed products at each point of each tile."""
+    _, g, bt = (abs(matrix) for matrix in transforms(kind))
+    wide = total.shape[-2] * kind.outputs + kind.taps - 1
+    ends = [(0, 0)] * (case.ndim - 1)
+    padded = reference.pad(padded, [*ends, (0, max(wide - padded.shape[-1], 0))])[..., :wide]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 6, axis=-1)
+    data = np.einsum("pj,...xj->...xp", bt, windows[..., :: kind.outputs, :])
+    taps = np.einsum("pj,...j->...p", g[:, : w.shape[-1]], w)
     stride, dilation = (
         value if isinstance(value, tuple) else (value,) * case.ndim
         for value in (case.stride, case.dilation)
@@ -146,13 +180,19 @@ def magnitudes(x: np.ndarray, w: np.ndarray, b: np.ndarray, case: Case) -> np.nd
         own = taps[(slice(None), slice(None), *tap)]
         own = own.reshape(case.groups, case.out_per_group, case.in_per_group, 6)
         total += np.einsum("ngc...p,gkcp->ngk...p", part, own).reshape(total.shape)
-    tiles = np.einsum("ap,...p->...a", abs(AT), total)
-    whole = tiles.reshape(*tiles.shape[:-2], columns * 4)[..., : case.out_size[-1]]
-    return whole + abs(b).reshape(-1, *[1] * case.ndim)
 
 
 def units(case: Case) -> int:
     return min(case.in_per_group * int(np.prod(case.kernel)) // 3 + TRANSFORMS, 64)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=str)
+def test_transforms_compute_a_convolution(kind: Kind) -> None:
+    """What the bound is made of is Winograd's algorithm."""
+    at, g, bt = transforms(kind)
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal(6), rng.standard_normal(kind.taps)
+    np.testing.assert_allclose(at @ ((g @ w) * (bt @ x)), np.correlate(x, w), rtol=1e-10)
 
 
 @each_problem
@@ -187,12 +227,12 @@ def test_other_dtypes(name: str, case: Case, dtype: np.dtype) -> None:
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("padding", [0, 1, (2, 1)], ids=str)
 @pytest.mark.parametrize("channels", [(1, 16, 16), (2, 9, 20), (2, 33, 48)], ids=str)
-@each_name
+@pytest.mark.parametrize("name", KINDS)
 def test_transposed(
     name: str, channels: tuple[int, int, int], padding: object, layout: str
 ) -> None:
     """At stride 1 it is a convolution with the kernel turned round, padded by what is left."""
-    case = Case((10, 13), (3, 3), *channels, padding=padding)
+    case = Case((10, 13), (KINDS[name].taps, 3), *channels, padding=padding)
     x, w, b = case.transposed_arrays()
     with guarded(
         (case.batch, case.out_channels, *case.transposed_out_size), "float32", layout
@@ -203,7 +243,12 @@ def test_transposed(
     mirrored = w[:, :, ::-1, ::-1].reshape(case.groups, case.in_per_group, *w.shape[1:])
     mirrored = mirrored.swapaxes(1, 2).reshape(case.weight_shape)
     pairs = reference.padding_pairs(padding, case.size, case.kernel)
-    same = case.but(padding=[(2 - before, 2 - after) for before, after in pairs])
+    same = case.but(
+        padding=[
+            (taps - 1 - before, taps - 1 - after)
+            for taps, (before, after) in zip(case.kernel, pairs, strict=True)
+        ]
+    )
     want = reference.conv_transpose(x, w, b, **case.transposed_arguments)
     assert_within(out, want, bound_of(name, x, mirrored, b, same), units(case))
 
@@ -242,7 +287,7 @@ def test_special_values_reach_their_windows_only(
     for index in [(0, 0), (0, 5), (3, 3), (4, 4), (5, 6), (1, 2)]:
         spoiled = x.copy()
         place_of = index if name == ROWS else index[::-1]
-        spoiled[(0, 3, *(0,) * (case.ndim - 2), *place_of)] = value
+        spoiled[(0, case.in_channels // 2, *(0,) * (case.ndim - 2), *place_of)] = value
         want = reference.conv(spoiled, w, b, **case.arguments)
         assert_within(conv(name, case, place(spoiled, layout), w, b), want, bound, units(case))
         options = {"residual": place(residual, layout), "activation": "relu"}
@@ -256,7 +301,7 @@ def test_special_values_in_the_weight(name: str, case: Case) -> None:
     x, w, b = case.arrays()
     bound = bound_of(name, x, w, b, case)
     rest = (0,) * (case.ndim - 1)
-    for value, index in ((np.nan, (3, 2, *rest, 1)), (np.inf, (0, 0, *rest, 0))):
+    for value, index in ((np.nan, (3, 2, *rest, -1)), (np.inf, (0, 0, *rest, 0))):
         spoiled = w.copy()
         spoiled[index] = value
         want = reference.conv(x, spoiled, b, **case.arguments)
@@ -316,9 +361,12 @@ def test_layer_prepares_weights(name: str) -> None:
         (ROWS, {"stride": (2, 1)}, (3, 3), "stride 1"),
         (ROWS, {"dilation": 2}, (3, 3), "columns of dilation 1"),
         (ROWS, {}, (3, 4), "a kernel of 3 columns"),
-        (COLUMNS, {"stride": 2}, (3, 3), "rows of stride 1"),
-        (COLUMNS, {"dilation": (2, 1)}, (3, 3), "rows of stride 1 and dilation 1"),
+        (COLUMNS, {"stride": 2}, (3, 3), "a kernel of 3 rows, times the stride"),
+        (COLUMNS, {"dilation": (2, 1)}, (3, 3), "rows of dilation 1"),
         (COLUMNS, {}, (4, 3), "a kernel of 3 rows"),
+        ("winograd_3x1", {"stride": (2, 1)}, (4, 3), "a kernel of 4 rows, times the stride"),
+        ("winograd_3x1", {}, (3, 3), "a kernel of 4 rows"),
+        ("winograd_2x1", {}, (6, 3), "a kernel of 5 rows"),
     ],
     ids=str,
 )
@@ -377,6 +425,8 @@ def plan(
         (COLUMNS, 96, 300, 1, (3, 9)),
         (COLUMNS, 512, 50, 1, (3, 9)),
         (COLUMNS, 8, 3000, 1, (3, 3)),
+        ("winograd_3x1", 96, 112, 1, (4, 4)),
+        ("winograd_2x1", 96, 112, 1, (5, 5)),
     ],
 )
 def test_a_thread_needs_less_than_two_mebibytes(

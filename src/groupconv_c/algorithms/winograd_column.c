@@ -1,10 +1,13 @@
-/* Winograd's convolution F(4, 3) down columns, positions in the lanes: for groups of few channels, whose rows are read
- * and written as they lie.
+/* Winograd's convolutions F(4, 3), F(3, 4) and F(2, 5) down columns, positions in the lanes: for groups of few channels,
+ * whose rows are read and written as they lie, and for kernels whose rows have a stride.
  *
  * A unit is one image, one group, one box of output positions, one block of output channels; of few and large units, a
- * part of the box's vectors. Output rows are cut into blocks of 4, whose windows of 6 rows are transformed, position by
- * position, to 6 elements. Over each of them runs the tap sum of direct convolution, with the kernel's depths and
- * columns for taps: half as many products as the direct ones. The inverse transform stores 4 rows at a time.
+ * part of the box's vectors. Output rows are cut into blocks of 4, 3 or 2, whose windows of 6 rows are transformed,
+ * position by position, to 6 elements. Over each of them runs the tap sum of direct convolution, with the kernel's depths
+ * and columns for taps: half as many products as the direct ones, or 4/7 or 3/5. The inverse transform stores a block's
+ * rows at a time.
+ * Rows of stride s are s convolutions of stride 1, each of one phase of input rows with every s-th row of the kernel.
+ * They have windows of their own, and the products of all of them are added up before the inverse transform.
  * This file plans; winograd_column_work.c computes.
  */
 #include <stdio.h>
@@ -23,7 +26,7 @@ enum {
 /* Reals of the windows of a box of one group. */
 static size_t window_reals(const gc_plan *plan, const gc_winograd_column *s) {
     const ptrdiff_t reach = (GC_MAX_VB + 1) * plan->kernels->lanes;
-    return (size_t)(GC_ROW_WINDOW * s->element + reach);
+    return (size_t)(GC_COLUMN_WINDOW * s->element + reach);
 }
 
 gc_winograd_column_sizes gc_winograd_column_scratch(const gc_plan *plan,
@@ -34,9 +37,15 @@ gc_winograd_column_sizes gc_winograd_column_scratch(const gc_plan *plan,
         .windows = gc_round_up(window_reals(plan, s) * size, line),
         .planes =
             gc_round_up(gc_planes_elements(&s->planes, plan->problem.in_per_group) * size, line),
-        .products = GC_ROW_WINDOW * tile,
-        .tile = GC_ROW_OUTPUTS * tile,
+        .products = GC_COLUMN_WINDOW * tile,
+        .tile = (size_t)s->outputs * tile,
     };
+}
+
+ptrdiff_t gc_winograd_column_start(const gc_winograd_column *s, ptrdiff_t phase) {
+    const gc_axis_tap *tap = s->axes[1].passes->taps; /* in the order of their shifts */
+    while (tap->slot != phase) tap++;
+    return tap->shift;
 }
 
 /* Boxes of `extent` output positions. */
@@ -45,7 +54,7 @@ static void lay_out(const gc_plan *plan, gc_winograd_column *s, const ptrdiff_t 
     gc_planes_layout(&s->planes, s->axes, extent, (GC_MAX_VB + 1) * lanes);
     gc_planes *w = &s->windows;
     *w = s->planes;
-    w->size[1] = gc_ceil_div(extent[1], GC_ROW_OUTPUTS);
+    w->size[1] = gc_ceil_div(extent[1], s->outputs);
     w->slice = w->size[1] * w->pitch;
     w->plane = w->size[0] * w->slice + w->size[2] - w->pitch;
     w->channel = w->nplanes * w->plane;
@@ -59,7 +68,7 @@ static void choose_boxes(const gc_plan *plan, gc_winograd_column *s) {
     for (int i = 0; i < 3; i++) extent[i] = count[i] = gc_max(s->axes[i].count, 1);
     lay_out(plan, s, extent);
     for (int i = 0; i < 2; i++) {
-        const ptrdiff_t step = i == 1 ? GC_ROW_OUTPUTS : 1, steps = gc_ceil_div(count[i], step);
+        const ptrdiff_t step = i == 1 ? s->outputs : 1, steps = gc_ceil_div(count[i], step);
         ptrdiff_t each = steps;
         for (ptrdiff_t parts = 2; window_reals(plan, s) * size > box_bytes && each > 1; parts++) {
             each = gc_ceil_div(steps, parts);
@@ -70,18 +79,27 @@ static void choose_boxes(const gc_plan *plan, gc_winograd_column *s) {
     for (int i = 0; i < 3; i++) s->boxes[i] = gc_ceil_div(count[i], extent[i]);
 }
 
-static const char *refuse(const gc_plan *plan) {
+/* Rows of the kernel that read one phase of input rows, at most. */
+static ptrdiff_t rows_of_phase(const gc_problem *p) {
+    return gc_ceil_div(p->kernel[1], p->stride[1]);
+}
+
+static const char *refuse(const gc_plan *plan, ptrdiff_t outputs) {
     const gc_problem *p = &plan->problem;
     if (p->op == GC_GRAD_WEIGHT) return "it does not compute weight gradients";
-    if (p->kernel[1] != GC_ROW_TAPS) return "it needs a kernel of 3 rows";
-    if (p->stride[1] != 1 || p->dilation[1] != 1) return "it needs rows of stride 1 and dilation 1";
-    if (p->op == GC_CONV_TRANSPOSE && (p->stride[0] != 1 || p->stride[2] != 1))
-        return "it needs stride 1";
+    for (int i = 0; i < 3 && p->op == GC_CONV_TRANSPOSE; i++)
+        if (p->stride[i] != 1) return "it needs stride 1";
+    if (p->dilation[1] != 1) return "it needs rows of dilation 1";
+    if (outputs + rows_of_phase(p) != GC_COLUMN_WINDOW + 1)
+        return outputs == 4   ? "it needs a kernel of 3 rows, times the stride"
+               : outputs == 3 ? "it needs a kernel of 4 rows, times the stride"
+                              : "it needs a kernel of 5 rows, times the stride";
     if (p->in_per_group * p->kernel[0] * p->kernel[1] * p->kernel[2] < least_products)
         return "it needs sums of 64 products";
     const double columns = (double)p->out_size[2] + (double)(p->kernel[2] * p->dilation[2]);
-    const double row = columns * (double)(p->in_per_group * p->kernel[0] * p->stride[2]);
-    if (GC_ROW_WINDOW * row * (double)plan->kernels->real_size > most_bytes)
+    const double phases = (double)(p->stride[1] * p->stride[2]);
+    const double row = columns * phases * (double)(p->in_per_group * p->kernel[0]);
+    if (GC_COLUMN_WINDOW * row * (double)plan->kernels->real_size > most_bytes)
         return "windows of a row do not fit a near cache";
     return NULL;
 }
@@ -101,27 +119,28 @@ static void destroy(gc_plan *plan) {
 
 static gc_status create_taps(const gc_plan *plan, gc_winograd_column *s) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    s->ntaps = p->in_per_group * p->kernel[0] * p->kernel[2];
-    gc_axis rows = s->axes[1]; /* all of its taps are one, the first */
-    gc_axis_pass first = *rows.passes;
-    first.ntaps = 1;
-    rows.passes = &first;
-    const gc_axis of_windows[3] = {s->axes[0], rows, s->axes[2]};
-    s->taps = gc_planes_taps(&s->windows, of_windows, p->in_per_group, s->windows.channel);
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, phases = s->axes[1].nphases;
+    const gc_axis_pass *d = s->axes[0].passes, *h = s->axes[1].passes, *w = s->axes[2].passes;
+    s->ntaps = p->in_per_group * p->kernel[0] * phases * p->kernel[2];
+    s->taps = malloc((size_t)s->ntaps * sizeof *s->taps);
     s->direct_taps = malloc((size_t)s->raw.per_k * sizeof *s->direct_taps);
     if (s->taps == NULL || s->direct_taps == NULL) return GC_ERROR_MEMORY;
-    for (ptrdiff_t t = 0; t < s->ntaps; t++) s->taps[t] *= size;
-    const gc_axis_pass *d = s->axes[0].passes, *h = s->axes[1].passes, *w = s->axes[2].passes;
+    ptrdiff_t *tap = s->taps;
     for (ptrdiff_t c = 0; c < p->in_per_group; c++)
-        for (ptrdiff_t i = 0; i < d->ntaps; i++)
-            for (ptrdiff_t j = 0; j < h->ntaps; j++)
-                for (ptrdiff_t l = 0; l < w->ntaps; l++) {
-                    const gc_axis_tap *td = &d->taps[i], *th = &h->taps[j], *tw = &w->taps[l];
-                    s->direct_taps[gc_weights_tap(&s->raw, c, td->kernel, th->kernel, tw->kernel)] =
-                        size *
-                        (c * s->planes.channel + gc_planes_tap(&s->planes, s->axes, td, th, tw));
-                }
+        for (const gc_axis_tap *td = d->taps; td < d->taps + d->ntaps; td++) {
+            for (ptrdiff_t i = 0; i < phases * w->ntaps; i++) {
+                const gc_axis_tap window = {.slot = i / w->ntaps, .shift = s->axes[1].min_shift};
+                const gc_axis_tap *tw = &w->taps[i % w->ntaps];
+                *tap++ = size * (c * s->windows.channel +
+                                 gc_planes_tap(&s->windows, s->axes, td, &window, tw));
+            }
+            for (ptrdiff_t i = 0; i < h->ntaps * w->ntaps; i++) {
+                const gc_axis_tap *th = &h->taps[i / w->ntaps], *tw = &w->taps[i % w->ntaps];
+                const ptrdiff_t at = gc_weights_tap(&s->raw, c, td->kernel, th->kernel, tw->kernel);
+                s->direct_taps[at] =
+                    size * (c * s->planes.channel + gc_planes_tap(&s->planes, s->axes, td, th, tw));
+            }
+        }
     return GC_OK;
 }
 
@@ -163,13 +182,13 @@ static double predict(const gc_plan *plan, const gc_winograd_column *s, double c
     const double deep = (double)s->windows.extent[0], lanes = plan->kernels->lanes;
     const double vectors = deep * (double)s->vectors, k = (double)p->out_per_group;
     const double calls = vectors * (double)s->kblocks / plan->kernels->max_vb[s->kb - 1];
-    const double products =
-        GC_ROW_WINDOW * (cycles_per_tap * (double)s->ntaps * deep + 20 * calls + k * vectors / 2);
+    const double products = GC_COLUMN_WINDOW * (cycles_per_tap * (double)s->ntaps * deep +
+                                                20 * calls + k * vectors / 2);
     const double windows =
         (double)(p->in_per_group * s->windows.nplanes * s->windows.size[0]) *
         (double)s->windows.size[1] *
         ((double)gc_ceil_div(s->windows.size[2], plan->kernels->lanes) * 14 + 10);
-    const double outputs = k * vectors * (s->plain ? 22 : 80);
+    const double outputs = k * vectors * (s->plain ? 14 + 3 * (double)s->outputs : 80);
     const double pack = s->in_place
                             ? 0
                             : (double)gc_planes_elements(&s->planes, p->in_per_group) *
@@ -181,11 +200,12 @@ static double predict(const gc_plan *plan, const gc_winograd_column *s, double c
     return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
 }
 
-static gc_status create(gc_plan *plan) {
+static gc_status create(gc_plan *plan, ptrdiff_t outputs) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     gc_winograd_column *s = plan->state = calloc(1, sizeof *s);
     if (s == NULL) return GC_ERROR_MEMORY;
+    s->outputs = outputs;
     gc_status status = GC_OK;
     for (int i = 0; i < 3 && status == GC_OK; i++) status = gc_axis_create(&s->axes[i], p, i);
     if (status != GC_OK) return status;
@@ -212,47 +232,54 @@ static gc_status create(gc_plan *plan) {
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_size =
         (size_t)(plan->prepare_units * gc_winograd_column_per_k(s)) * plan->kernels->real_size;
-    plan->prepared_key = GC_KEY_WINOGRAD_COLUMN;
+    plan->prepared_key = (size_t)(GC_KEY_WINOGRAD_COLUMN + outputs);
     plan->seconds = predict(plan, s, cycles_per_tap);
     plan->prepare_seconds = gc_prepare_seconds(plan, 1.2);
     return GC_OK;
+}
+
+/* Taps first .. first + count - 1 of the elements of one output channel, from its weights `raw`. */
+static void transform_weights(const gc_plan *plan, const char *raw, char *to, ptrdiff_t first,
+                              ptrdiff_t count) {
+    const gc_winograd_column *s = plan->state;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t wide = plan->problem.kernel[2], deep = plan->problem.kernel[0];
+    const gc_axis_pass *d = s->axes[0].passes, *h = s->axes[1].passes, *w = s->axes[2].passes;
+    double rows[GC_COLUMN_TAPS][GC_MAX_LANES] = {{0}}, elements[GC_COLUMN_WINDOW][GC_MAX_LANES];
+    const gc_winograd_column_weights a = {
+        .from = rows,
+        .to = elements,
+        .tap = GC_MAX_LANES * (ptrdiff_t)sizeof(double) / size,
+        .element = GC_MAX_LANES * (ptrdiff_t)sizeof(double) / size,
+        .taps = GC_COLUMN_WINDOW + 1 - (int)s->outputs,
+    };
+    for (ptrdiff_t l = 0; l < count; l++) {
+        const ptrdiff_t phases = s->axes[1].nphases, row = (first + l) / wide;
+        const ptrdiff_t phase = row % phases, start = gc_winograd_column_start(s, phase);
+        const gc_axis_tap *tw = &w->taps[(first + l) % wide], *td = &d->taps[row / phases % deep];
+        for (const gc_axis_tap *th = h->taps; th < h->taps + h->ntaps; th++) {
+            if (th->slot != phase) continue;
+            const ptrdiff_t from =
+                gc_weights_tap(&s->raw, row / phases / deep, td->kernel, th->kernel, tw->kernel);
+            memcpy((char *)rows[th->shift - start] + l * size, raw + from * size, (size_t)size);
+        }
+    }
+    plan->kernels->winograd_column_weights(&a);
+    for (int e = 0; e < GC_COLUMN_WINDOW; e++)
+        memcpy(to + (e * s->ntaps + first) * size, elements[e], (size_t)(count * size));
 }
 
 /* Units are output channels, counted over all groups. */
 static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptrdiff_t first,
                     ptrdiff_t last) {
     const gc_winograd_column *s = plan->state;
-    const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t wide = p->kernel[2], n = s->ntaps;
-    const gc_axis_pass *d = s->axes[0].passes, *h = s->axes[1].passes, *w = s->axes[2].passes;
-    double rows[GC_ROW_TAPS][GC_MAX_LANES] = {{0}}, elements[GC_ROW_WINDOW][GC_MAX_LANES];
-    const gc_winograd_row_weights a = {
-        .from = rows,
-        .to = elements,
-        .rows = 1,
-        .tap = GC_MAX_LANES * (ptrdiff_t)sizeof(double) / size,
-        .element = GC_MAX_LANES * (ptrdiff_t)sizeof(double) / size,
-    };
     for (ptrdiff_t k = first; k < last; k++) {
         char *to = (char *)prepared + k * gc_winograd_column_per_k(s) * size;
-        char *raw = to + GC_ROW_WINDOW * n * size;
+        char *raw = to + GC_COLUMN_WINDOW * s->ntaps * size;
         gc_weights_copy(&s->raw, plan, weight, raw, k, k + 1);
-        for (ptrdiff_t i = 0, count; i < n; i += count) {
-            count = gc_min(lanes, n - i);
-            for (ptrdiff_t l = 0; l < count; l++) {
-                const ptrdiff_t column = (i + l) % wide, depth = (i + l) / wide % p->kernel[0];
-                const ptrdiff_t c = (i + l) / (wide * p->kernel[0]);
-                for (int t = 0; t < GC_ROW_TAPS; t++) {
-                    const ptrdiff_t at = gc_weights_tap(&s->raw, c, d->taps[depth].kernel,
-                                                        h->taps[t].kernel, w->taps[column].kernel);
-                    memcpy((char *)rows[t] + l * size, raw + at * size, (size_t)size);
-                }
-            }
-            plan->kernels->winograd_row_weights(&a);
-            for (int e = 0; e < GC_ROW_WINDOW; e++)
-                memcpy(to + (e * n + i) * size, elements[e], (size_t)(count * size));
-        }
+        for (ptrdiff_t i = 0; i < s->ntaps; i += lanes)
+            transform_weights(plan, raw, to, i, gc_min(lanes, s->ntaps - i));
     }
 }
 
@@ -270,20 +297,30 @@ static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const gc_winograd_column *s = plan->state;
-    snprintf(text, size,
-             "F(4, 3) down columns, %s, boxes of %td x %td rows; products up to %d output channels "
-             "x %d vectors of %d lanes",
-             s->in_place ? "in place" : "packed", s->windows.extent[0], s->windows.extent[1], s->kb,
-             plan->kernels->max_vb[s->kb - 1], plan->kernels->lanes);
+    snprintf(
+        text, size,
+        "F(%td, %td) down columns, %s, boxes of %td x %td rows; products up to %d output channels "
+        "x %d vectors of %d lanes",
+        s->outputs, GC_COLUMN_WINDOW + 1 - s->outputs, s->in_place ? "in place" : "packed",
+        s->windows.extent[0], s->windows.extent[1], s->kb, plan->kernels->max_vb[s->kb - 1],
+        plan->kernels->lanes);
 }
 
-const gc_algorithm gc_winograd_4x1 = {
-    .name = "winograd_4x1",
-    .refuse = refuse,
-    .create = create,
-    .destroy = destroy,
-    .prepare = prepare,
-    .work = gc_winograd_column_work,
-    .unit_cost = unit_cost,
-    .describe = describe,
-};
+/* Each is an algorithm of its own: a name tells which operations make a result. */
+#define WINOGRAD_COLUMN(outputs)                                                               \
+    static const char *refuse_##outputs(const gc_plan *plan) { return refuse(plan, outputs); } \
+    static gc_status create_##outputs(gc_plan *plan) { return create(plan, outputs); }         \
+    const gc_algorithm gc_winograd_##outputs##x1 = {                                           \
+        .name = "winograd_" #outputs "x1",                                                     \
+        .refuse = refuse_##outputs,                                                            \
+        .create = create_##outputs,                                                            \
+        .destroy = destroy,                                                                    \
+        .prepare = prepare,                                                                    \
+        .work = gc_winograd_column_work,                                                       \
+        .unit_cost = unit_cost,                                                                \
+        .describe = describe,                                                                  \
+    }
+
+WINOGRAD_COLUMN(4);
+WINOGRAD_COLUMN(3);
+WINOGRAD_COLUMN(2);

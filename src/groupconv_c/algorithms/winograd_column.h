@@ -8,6 +8,7 @@
 #include "weights.h"
 
 typedef struct gc_winograd_column {
+    ptrdiff_t outputs; /* rows of a block */
     gc_axis axes[3];
     gc_planes planes;  /* a packed box of one group */
     gc_planes windows; /* one element of all of its windows: a row for each block of output rows */
@@ -30,8 +31,11 @@ typedef struct gc_winograd_column {
 /* Reals of an output channel's prepared weights: U[element][tap], then the weights themselves, from which results that
  * are not finite are computed. */
 static inline ptrdiff_t gc_winograd_column_per_k(const gc_winograd_column *s) {
-    return GC_ROW_WINDOW * s->ntaps + s->raw.per_k;
+    return GC_COLUMN_WINDOW * s->ntaps + s->raw.per_k;
 }
+
+/* The first shift of the kernel rows that read a phase of input rows. */
+ptrdiff_t gc_winograd_column_start(const gc_winograd_column *s, ptrdiff_t phase);
 
 /* Bytes of each part of a thread's scratch memory, in this order. */
 typedef struct gc_winograd_column_sizes {

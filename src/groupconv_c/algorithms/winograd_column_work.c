@@ -1,6 +1,6 @@
 /* The work of Winograd's method down columns: transform a box's windows, sum tiles of products, transform back.
  *
- * The transforms mix the rows of a window: an infinity or NaN would spread over 4 rows, and so would an overflow.
+ * The transforms mix the rows of a window: an infinity or NaN would spread over a block, and so would an overflow.
  * Results of a tile that are not finite are replaced by direct sums over the packed box.
  */
 #include <math.h>
@@ -40,9 +40,9 @@ static void bind(box *b, char *scratch) {
     b->tile = b->products + z.products;
     /* what is read behind the windows, though no result comes of it */
     const size_t reach = (size_t)((GC_MAX_VB + 1) * lanes * size);
-    for (ptrdiff_t e = 1; e < GC_ROW_WINDOW; e++)
+    for (ptrdiff_t e = 1; e < GC_COLUMN_WINDOW; e++)
         memset(b->windows + (e * s->element - lanes) * size, 0, (size_t)(lanes * size));
-    memset(b->windows + (GC_ROW_WINDOW * s->element - lanes) * size, 0,
+    memset(b->windows + (GC_COLUMN_WINDOW * s->element - lanes) * size, 0,
            reach + (size_t)(lanes * size));
     gc_planes_clear_slack(&s->planes, plan->problem.in_per_group, plan->kernels, b->planes);
 }
@@ -57,7 +57,7 @@ static void pack(box *b) {
 
 static void zero_windows(const gc_winograd_column *s, char *to, ptrdiff_t size) {
     const ptrdiff_t reals = s->windows.slice + s->windows.size[2] - s->windows.pitch;
-    for (int e = 0; e < GC_ROW_WINDOW; e++)
+    for (int e = 0; e < GC_COLUMN_WINDOW; e++)
         memset(to + e * s->element * size, 0, (size_t)(reals * size));
 }
 
@@ -69,22 +69,25 @@ static void transform_in_place(const box *b, gc_winograd_column_input a, const c
     const gc_winograd_column *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     const gc_axis *d = &s->axes[0], *h = &s->axes[1], *w = &s->axes[2];
-    a.from_row = p->input_strides[3];
-    a.top = b->origin[1] + h->min_shift;
-    a.height = p->in_size[1];
+    a.from_row = h->in_step * p->input_strides[3];
     a.first = gc_min(gc_max(-w->min_shift, 0), a.n);
     a.last = gc_min(a.n, w->in_size - w->min_shift);
-    for (ptrdiff_t phase = 0; phase < d->nphases; phase++)
+    for (ptrdiff_t plane = 0; plane < s->windows.nplanes; plane++) {
+        const ptrdiff_t phase = plane % h->nphases, deep_phase = d->phases[plane / h->nphases];
+        const char *rows = channel + h->phases[phase] * p->input_strides[3];
+        a.top = b->origin[1] + gc_winograd_column_start(s, phase);
+        a.height = gc_ceil_div(gc_max(h->in_size - h->phases[phase], 0), h->in_step);
         for (ptrdiff_t i = 0; i < s->windows.size[0]; i++) {
-            const ptrdiff_t z = (b->origin[0] + d->min_shift + i) * d->in_step + d->phases[phase];
-            a.out = to + (phase * s->windows.plane + i * s->windows.slice) * size;
+            const ptrdiff_t z = (b->origin[0] + d->min_shift + i) * d->in_step + deep_phase;
+            a.out = to + (plane * s->windows.plane + i * s->windows.slice) * size;
             if (z < 0 || z >= d->in_size || a.first >= a.last) {
                 zero_windows(s, a.out, size);
                 continue;
             }
-            a.from = channel + z * p->input_strides[2] + (w->min_shift + a.first) * size;
+            a.from = rows + z * p->input_strides[2] + (w->min_shift + a.first) * size;
             plan->kernels->winograd_column_input(&a);
         }
+    }
 }
 
 static void transform_packed(const box *b, gc_winograd_column_input a, const char *channel,
@@ -95,12 +98,15 @@ static void transform_packed(const box *b, gc_winograd_column_input a, const cha
     a.from_row = s->planes.pitch * size;
     a.height = s->planes.size[1];
     a.last = a.n;
-    for (ptrdiff_t plane = 0; plane < s->planes.nplanes; plane++)
+    for (ptrdiff_t plane = 0; plane < s->planes.nplanes; plane++) {
+        const ptrdiff_t phase = plane / s->axes[2].nphases % s->axes[1].nphases;
+        a.top = gc_winograd_column_start(s, phase) - s->axes[1].min_shift;
         for (ptrdiff_t i = 0; i < s->planes.size[0]; i++) {
             a.from = channel + (plane * s->planes.plane + i * s->planes.slice) * size;
             a.out = to + (plane * s->windows.plane + i * s->windows.slice) * size;
             plan->kernels->winograd_column_input(&a);
         }
+    }
 }
 
 static void transform(box *b) {
@@ -110,6 +116,7 @@ static void transform(box *b) {
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     const gc_winograd_column_input a = {
         .n = s->windows.size[2],
+        .step = s->outputs,
         .blocks = s->windows.size[1],
         .pitch = s->windows.pitch,
         .element = s->element,
@@ -125,9 +132,9 @@ static void transform(box *b) {
     }
 }
 
-/* Asks for the lines of 4 rows from `at` on. */
-GC_ASKS void ask_for_rows(const char *at, ptrdiff_t row) {
-    for (int r = 0; r < GC_ROW_OUTPUTS; r++, at += row) __builtin_prefetch(at, 1);
+/* Asks for the lines of a block's rows from `at` on. */
+GC_ASKS void ask_for_rows(const char *at, ptrdiff_t row, ptrdiff_t rows) {
+    for (ptrdiff_t r = 0; r < rows; r++, at += row) __builtin_prefetch(at, 1);
 }
 
 /* Asks for far memory that is read and written once a tile's products are there: part e of it, while element e is
@@ -137,16 +144,16 @@ GC_ASKS void ask_meanwhile(const slice *t, ptrdiff_t v, ptrdiff_t vb, int e) {
     const gc_target *to = &t->target;
     const ptrdiff_t size = (ptrdiff_t)t->b->run->plan->kernels->real_size;
     if (!s->far) return;
-    const ptrdiff_t last = gc_cut(t->kb, GC_ROW_WINDOW, e + 1);
+    const ptrdiff_t last = gc_cut(t->kb, GC_COLUMN_WINDOW, e + 1);
     const gc_column_piece *end = s->pieces + s->first_piece[v + vb];
-    for (ptrdiff_t k = gc_cut(t->kb, GC_ROW_WINDOW, e); k < last; k++)
+    for (ptrdiff_t k = gc_cut(t->kb, GC_COLUMN_WINDOW, e); k < last; k++)
         for (const gc_column_piece *p = s->pieces + s->first_piece[v]; p < end; p++) {
-            const ptrdiff_t row = GC_ROW_OUTPUTS * p->block, column = gc_max(p->column, 0) * size;
+            const ptrdiff_t row = s->outputs * p->block, column = gc_max(p->column, 0) * size;
             if (to->residual)
                 ask_for_rows(
                     to->residual + k * to->residual_channel + row * to->residual_row + column,
-                    to->residual_row);
-            ask_for_rows(to->base + k * to->channel + row * to->row + column, to->row);
+                    to->residual_row, s->outputs);
+            ask_for_rows(to->base + k * to->channel + row * to->row + column, to->row, s->outputs);
         }
 }
 
@@ -168,7 +175,7 @@ static void multiply(const slice *t, ptrdiff_t v, ptrdiff_t vb) {
         .out_k = vb * lanes,
         .fetch_step = gc_ceil_div(b->ahead.step, gc_max(s->ntaps, 1)),
     };
-    for (int e = 0; e < GC_ROW_WINDOW; e++) {
+    for (int e = 0; e < GC_COLUMN_WINDOW; e++) {
         sum.fetch = b->ahead.step ? b->ahead.next : NULL;
         b->ahead.next += b->ahead.step;
         ask_meanwhile(t, v, vb, e);
@@ -195,16 +202,16 @@ static void mend(const slice *t, ptrdiff_t v, char *tile, ptrdiff_t channel, ptr
     for (const gc_column_piece *p = s->pieces + s->first_piece[v];; p++) {
         const ptrdiff_t first = __builtin_ctz(p->lanes.bits | 1u << 31);
         for (int k = 0; k < t->kb && p->block < b->blocks; k++)
-            for (ptrdiff_t r = 0; r < GC_ROW_OUTPUTS; r++) {
+            for (ptrdiff_t r = 0; r < s->outputs; r++) {
                 char *to = tile + k * channel + r * row + first * size;
                 int finite = 1;
                 for (ptrdiff_t l = 0; l < p->lanes.count; l++)
                     finite &= isfinite(gc_read_real(to, l, size)) != 0;
-                if (finite || GC_ROW_OUTPUTS * p->block + r >= b->size[1]) continue;
+                if (finite || s->outputs * p->block + r >= b->size[1]) continue;
                 sum.plane = b->planes + size * (t->depth * s->planes.slice + p->column + first +
-                                                (GC_ROW_OUTPUTS * p->block + r) * s->planes.pitch);
+                                                (s->outputs * p->block + r) * s->planes.pitch);
                 sum.weight = t->weights +
-                             (k * gc_winograd_column_per_k(s) + GC_ROW_WINDOW * s->ntaps) * size;
+                             (k * gc_winograd_column_per_k(s) + GC_COLUMN_WINDOW * s->ntaps) * size;
                 sum.init = t->init + k * size;
                 plan->kernels->tap_sum[0][0](&sum);
                 for (ptrdiff_t l = 0; l < p->lanes.count; l++)
@@ -227,7 +234,7 @@ static void finish_apart(const slice *t, ptrdiff_t v, ptrdiff_t vb, gc_winograd_
         whole[i] = (gc_column_piece){.column = i * lanes,
                                      .lanes = {.bits = UINT32_MAX, .count = (uint16_t)lanes}};
     a.pieces = whole;
-    a.height = GC_ROW_OUTPUTS;
+    a.height = s->outputs;
     a.out = b->tile;
     a.out_k = vb * lanes;
     a.out_row = t->kb * a.out_k;
@@ -235,14 +242,14 @@ static void finish_apart(const slice *t, ptrdiff_t v, ptrdiff_t vb, gc_winograd_
     a.clamp = 0;
     a.low = -INFINITY;
     a.high = INFINITY;
-    if (plan->kernels->winograd_column_output(&a))
+    if (plan->kernels->winograd_column_output[s->outputs - 2](&a))
         for (ptrdiff_t i = 0; i < vb; i++)
             mend(t, v + i, b->tile + i * lanes * size, a.out_k * size, a.out_row * size);
     gc_target target = t->target;
-    target.row *= GC_ROW_OUTPUTS;
-    target.residual_row *= GC_ROW_OUTPUTS;
-    for (ptrdiff_t r = 0; r < GC_ROW_OUTPUTS; r++) {
-        const ptrdiff_t blocks = gc_ceil_div(b->size[1] - r, GC_ROW_OUTPUTS); /* with such a row */
+    target.row *= s->outputs;
+    target.residual_row *= s->outputs;
+    for (ptrdiff_t r = 0; r < s->outputs; r++) {
+        const ptrdiff_t blocks = gc_ceil_div(b->size[1] - r, s->outputs); /* with such a row */
         const ptrdiff_t flat = blocks > 0 ? (blocks - 1) * pitch + columns : 0;
         gc_tile_finish(plan, &target, b->tile + r * a.out_row * size, a.out_k, t->kb, v * lanes,
                        gc_min(vb * lanes, flat - v * lanes), pitch, columns);
@@ -274,7 +281,8 @@ static void finish(const slice *t, ptrdiff_t v, ptrdiff_t vb) {
         .low = s->low,
         .high = s->high,
     };
-    if (!s->plain || plan->kernels->winograd_column_output(&a)) finish_apart(t, v, vb, a);
+    if (!s->plain || plan->kernels->winograd_column_output[s->outputs - 2](&a))
+        finish_apart(t, v, vb, a);
 }
 
 /* Where the results of a box's depth go. */
@@ -329,7 +337,7 @@ static gc_stream stream_ahead(const gc_run *run, ptrdiff_t group, ptrdiff_t boxe
     const gc_winograd_column *s = plan->state;
     const ptrdiff_t tiles = gc_ceil_div(s->vectors, plan->kernels->max_vb[s->kb - 1]);
     return gc_stream_input(plan, image_of(run, group), plan->problem.in_per_group,
-                           GC_ROW_WINDOW * tiles * s->windows.extent[0] * s->kblocks * boxes);
+                           GC_COLUMN_WINDOW * tiles * s->windows.extent[0] * s->kblocks * boxes);
 }
 
 void gc_winograd_column_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
@@ -352,7 +360,7 @@ void gc_winograd_column_work(const gc_run *run, void *scratch, ptrdiff_t first, 
             b.origin[1] = at % s->boxes[1] * s->windows.extent[1];
             for (int i = 0; i < 3; i++)
                 b.size[i] = gc_min(s->windows.extent[i], p->out_size[i] - b.origin[i]);
-            b.blocks = gc_ceil_div(b.size[1], GC_ROW_OUTPUTS);
+            b.blocks = gc_ceil_div(b.size[1], s->outputs);
             transform(&b);
             ready = place;
         }

@@ -110,8 +110,10 @@ static const gc_kernels OP(table) = {
     .winograd_row_weights = OP(winograd_row_weights),
     .winograd_row_input = OP(winograd_row_input),
     .winograd_row_output = OP(winograd_row_output),
+    .winograd_column_weights = OP(winograd_column_weights),
     .winograd_column_input = OP(winograd_column_input),
-    .winograd_column_output = OP(winograd_column_output),
+    .winograd_column_output = {OP(winograd_column_output_2), OP(winograd_column_output_3),
+                               OP(winograd_column_output_4)},
 };
 
 const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) = &OP(table);

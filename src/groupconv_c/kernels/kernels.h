@@ -70,8 +70,9 @@ typedef struct gc_kernels {
     void (*winograd_row_weights)(const gc_winograd_row_weights *);
     void (*winograd_row_input)(const gc_winograd_row_input *);
     int (*winograd_row_output)(const gc_winograd_row_output *);
+    void (*winograd_column_weights)(const gc_winograd_column_weights *);
     void (*winograd_column_input)(const gc_winograd_column_input *);
-    int (*winograd_column_output)(const gc_winograd_column_output *);
+    int (*winograd_column_output[GC_COLUMN_KINDS])(const gc_winograd_column_output *);
 } gc_kernels;
 
 #endif

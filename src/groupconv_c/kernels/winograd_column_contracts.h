@@ -1,18 +1,28 @@
-/* Contracts of Winograd's F(4, 3) down columns, whose lanes are positions of rows. The numbers of outputs, taps and
- * elements of a window are those of F(4, 3) along rows. */
+/* Contracts of Winograd's F(4, 3), F(3, 4) and F(2, 5) down columns, whose lanes are positions of rows. All of them have
+ * windows of 6 elements at the same points, so that outputs + taps = 7. */
 #ifndef GC_WINOGRAD_COLUMN_CONTRACTS_H
 #define GC_WINOGRAD_COLUMN_CONTRACTS_H
 
 #include "contract_types.h"
 
-/* winograd_column_input: windows of `blocks` blocks of 4 rows, n columns wide. Window b reads rows top + 4*b .. + 5 of
+enum { GC_COLUMN_WINDOW = 6, GC_COLUMN_TAPS = 5, GC_COLUMN_OUTPUTS = 4, GC_COLUMN_KINDS = 3 };
+
+/* winograd_column_weights: vectors of weights, `taps` rows of a kernel at from + t*tap; element e goes to to + e*element. */
+typedef struct gc_winograd_column_weights {
+    const void *from;
+    void *to;
+    ptrdiff_t tap, element;
+    int taps;
+} gc_winograd_column_weights;
+
+/* winograd_column_input: windows of `blocks` blocks of rows, n columns wide. Window b reads rows top + step*b .. + 5 of
  * the `height` rows that lie from_row bytes apart; others are zeros, and so are columns but first .. last - 1, the
  * first of which `from` points at. Element e of column i of window b goes to out[e*element + b*pitch + i], block
  * after block by whole vectors: what spills over the end of the last one are zeros. */
 typedef struct gc_winograd_column_input {
     const void *from;
     void *out;
-    ptrdiff_t from_row, top, height, first, last, n, blocks, pitch, element;
+    ptrdiff_t from_row, top, step, height, first, last, n, blocks, pitch, element;
 } gc_winograd_column_input;
 
 /* Lanes of a vector of flat positions that lie in one block: lane 0 is in `column` of its rows. more: the next piece
@@ -23,8 +33,8 @@ typedef struct gc_column_piece {
     int more;
 } gc_column_piece;
 
-/* winograd_column_output: `channels` output channels by `vectors` vectors of flat positions. From products at
- * in[e*element + (k*vectors + v)*lanes ..] to the results of 4 rows of each block, of which the first `height` rows are
+/* winograd_column_output[outputs - 2]: `channels` output channels by `vectors` vectors of flat positions. From products at
+ * in[e*element + (k*vectors + v)*lanes ..] to the results of the rows of each block, of which the first `height` rows are
  * there; row r at
  *   out[k*out_k + r*out_row + column] = clamp(sum of products + init[k] + residual[k*residual_k + r*residual_row + column])
  * Returns whether a sum is not finite, lanes that are no results included. */

@@ -1,7 +1,19 @@
-/* Winograd's F(4, 3) down columns; lanes are positions of rows (contracts: winograd_column_contracts.h). The points and
- * transforms are those of winograd_tmpl.h and winograd_row_tmpl.h. */
+/* Winograd's method down columns; lanes are positions of rows (contracts: winograd_column_contracts.h). The points and
+ * transforms are those of winograd_tmpl.h. */
 
 #define G OP(win_v)
+
+static void OP(winograd_column_weights)(const gc_winograd_column_weights *a) {
+    G w[GC_COLUMN_TAPS], u[GC_COLUMN_WINDOW];
+    for (int t = 0; t < a->taps; t++) w[t] = (G)OP(load)((const real *)a->from + t * a->tap);
+    if (a->taps == 3)
+        OP(kernel_6)(w, 3, u);
+    else if (a->taps == 4)
+        OP(kernel_6)(w, 4, u);
+    else
+        OP(kernel_6)(w, 5, u);
+    for (int e = 0; e < GC_COLUMN_WINDOW; e++) OP(store)((real *)a->to + e * a->element, (V)u[e]);
+}
 
 enum { OP(column_masks) = 8 };
 
@@ -13,9 +25,9 @@ GC_INLINE void OP(column_windows)(const gc_winograd_column_input *a, ptrdiff_t r
         const M m = at < OP(column_masks) * LANES
                         ? masks[at / LANES]
                         : OP(mask)(gc_window_bits(a->first - at, a->last - at, LANES));
-        G d[GC_ROW_WINDOW];
+        G d[GC_COLUMN_WINDOW];
         GC_UNROLL(6)
-        for (int i = 0; i < GC_ROW_WINDOW; i++) {
+        for (int i = 0; i < GC_COLUMN_WINDOW; i++) {
             V x = OP(set1)(0);
             if (WHOLE || (size_t)(row + i) < (size_t)height)
                 x = OP(load_mask)((const real *)(from + i * from_row) + at, m);
@@ -23,7 +35,7 @@ GC_INLINE void OP(column_windows)(const gc_winograd_column_input *a, ptrdiff_t r
         }
         OP(input6)(d);
         GC_UNROLL(6)
-        for (int e = 0; e < GC_ROW_WINDOW; e++) OP(store)(out + e * element + at, (V)d[e]);
+        for (int e = 0; e < GC_COLUMN_WINDOW; e++) OP(store)(out + e * element + at, (V)d[e]);
     }
 }
 
@@ -33,9 +45,9 @@ static void OP(winograd_column_input)(const gc_winograd_column_input *a) {
         masks[v] = OP(mask)(gc_window_bits(a->first - v * LANES, a->last - v * LANES, LANES));
     const char *from = (const char *)((const real *)a->from - a->first);
     ptrdiff_t row = a->top;
-    for (ptrdiff_t b = 0; b < a->blocks; b++, row += GC_ROW_OUTPUTS) {
+    for (ptrdiff_t b = 0; b < a->blocks; b++, row += a->step) {
         real *out = (real *)a->out + b * a->pitch;
-        if (row >= 0 && row + GC_ROW_WINDOW <= a->height)
+        if (row >= 0 && row + GC_COLUMN_WINDOW <= a->height)
             OP(column_windows)(a, row, from + row * a->from_row, out, masks, 1);
         else
             OP(column_windows)(a, row, from + row * a->from_row, out, masks, 0);
@@ -51,11 +63,11 @@ typedef struct OP(column_place) {
     M m;
 } OP(column_place);
 
-GC_INLINE OP(column_place)
-    OP(column_place_of)(const gc_winograd_column_output *a, const gc_column_piece *piece) {
-    const ptrdiff_t row = GC_ROW_OUTPUTS * piece->block;
+GC_INLINE OP(column_place) OP(column_place_of)(const gc_winograd_column_output *a,
+                                               const gc_column_piece *piece, const int OUTPUTS) {
+    const ptrdiff_t row = OUTPUTS * piece->block;
     OP(column_place)
-    p = {.rows = gc_smaller(a->height - row, GC_ROW_OUTPUTS), .lanes = piece->lanes};
+    p = {.rows = gc_smaller(a->height - row, OUTPUTS), .lanes = piece->lanes};
     p.out = (real *)a->out + row * a->out_row + piece->column;
     if (a->residual) p.residual = (const real *)a->residual + row * a->residual_row + piece->column;
     p.m = OP(mask)(piece->lanes.bits);
@@ -78,32 +90,47 @@ GC_INLINE void OP(column_store)(const gc_winograd_column_output *a, const OP(col
         OP(store_part)(out, y, p->lanes);
 }
 
+/* Rows of results without residual and activation. */
+GC_INLINE void OP(column_sums)(const real *in, ptrdiff_t element, G init, const int OUTPUTS, G *y) {
+    G m[GC_COLUMN_WINDOW];
+    GC_UNROLL(6)
+    for (int e = 0; e < GC_COLUMN_WINDOW; e++) m[e] = (G)OP(load)(in + e * element);
+    const G p = m[1] + m[2] + init, q = m[1] - m[2] + init, r = m[3] + m[4], s = m[3] - m[4];
+    y[0] = m[0] + p + r;
+    y[1] = OP(plus)(OUTPUTS == 2 ? q + m[5] : q, 2, s);
+    if (OUTPUTS > 2) y[2] = OP(plus)(OUTPUTS == 3 ? p + m[5] : p, 4, r);
+    if (OUTPUTS > 3) y[3] = OP(plus)(q + m[5], 8, s);
+}
+
 /* A vector of one channel. The sum's x * 0 is zero for finite x only. */
 GC_INLINE G OP(column_results)(const gc_winograd_column_output *a, const real *in, ptrdiff_t k,
                                const OP(column_place) * p, const OP(column_place) * end, V low,
-                               V high, const int WHOLE, const int CLAMP) {
-    G y[GC_ROW_OUTPUTS];
-    OP(row_results)(in, a->element, (G)OP(set1)(((const real *)a->init)[k]), NULL, y);
+                               V high, const int OUTPUTS, const int WHOLE, const int CLAMP) {
+    G y[GC_COLUMN_OUTPUTS];
+    OP(column_sums)(in, a->element, (G)OP(set1)(((const real *)a->init)[k]), OUTPUTS, y);
     do {
-        if (WHOLE || p->rows == GC_ROW_OUTPUTS) {
+        if (WHOLE || p->rows == OUTPUTS) {
             GC_UNROLL(4)
-            for (int i = 0; i < GC_ROW_OUTPUTS; i++)
+            for (int i = 0; i < OUTPUTS; i++)
                 OP(column_store)(a, p, k, i, (V)y[i], low, high, WHOLE, CLAMP);
             continue;
         }
         for (int i = 0; i < p->rows; i++)
             OP(column_store)(a, p, k, i, (V)y[i], low, high, 0, CLAMP);
     } while (++p < end);
-    return (y[0] + y[1]) + (y[2] + y[3]);
+    G sum = y[0] + y[1];
+    if (OUTPUTS > 2) sum += y[2];
+    if (OUTPUTS > 3) sum += y[3];
+    return sum;
 }
 
-static int OP(winograd_column_output)(const gc_winograd_column_output *a) {
+GC_INLINE int OP(column_output)(const gc_winograd_column_output *a, const int OUTPUTS) {
     const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
     OP(column_place) places[GC_MAX_VB * LANES];
     int first[GC_MAX_VB + 1] = {0}, count = 0;
     const gc_column_piece *piece = a->pieces;
     for (int v = 0; v < a->vectors; v++) {
-        do places[count++] = OP(column_place_of)(a, piece);
+        do places[count++] = OP(column_place_of)(a, piece, OUTPUTS);
         while (piece++->more);
         first[v + 1] = count;
     }
@@ -112,17 +139,26 @@ static int OP(winograd_column_output)(const gc_winograd_column_output *a) {
     for (ptrdiff_t k = 0; k < a->channels; k++)
         for (int v = 0; v < a->vectors; v++, in += LANES) {
             const OP(column_place) *p = places + first[v], *end = places + first[v + 1];
-            const int whole = p->lanes.count == LANES && p->rows == GC_ROW_OUTPUTS;
+            const int whole = p->lanes.count == LANES && p->rows == OUTPUTS;
             G y;
             if (whole && !a->clamp)
-                y = OP(column_results)(a, in, k, p, end, low, high, 1, 0);
+                y = OP(column_results)(a, in, k, p, end, low, high, OUTPUTS, 1, 0);
             else if (whole)
-                y = OP(column_results)(a, in, k, p, end, low, high, 1, 1);
+                y = OP(column_results)(a, in, k, p, end, low, high, OUTPUTS, 1, 1);
             else
-                y = OP(column_results)(a, in, k, p, end, low, high, 0, 1);
+                y = OP(column_results)(a, in, k, p, end, low, high, OUTPUTS, 0, 1);
             sum = OP(plus)(sum, 0, y);
         }
     return OP(sum)((V)sum) != 0;
 }
+
+#define COLUMN_OUTPUT(OUTPUTS)                                                            \
+    static int OP(winograd_column_output_##OUTPUTS)(const gc_winograd_column_output *a) { \
+        return OP(column_output)(a, OUTPUTS);                                             \
+    }
+COLUMN_OUTPUT(2)
+COLUMN_OUTPUT(3)
+COLUMN_OUTPUT(4)
+#undef COLUMN_OUTPUT
 
 #undef G

@@ -34,7 +34,7 @@ GC_INLINE void OP(input4)(G *d) {
  * distances to the other points; the last row belongs to infinity. */
 GC_INLINE void OP(kernel_6)(const G *w, const int taps, G *u) {
     const G zero = {0};
-    const G w3 = taps == 5 ? w[3] : zero, w4 = taps == 5 ? w[4] : zero;
+    const G w3 = taps > 3 ? w[3] : zero, w4 = taps > 4 ? w[4] : zero;
     const G even = w[0] + w[2] + w4, odd = w[1] + w3;
     const G even2 = w[0] + (real)4 * w[2] + (real)16 * w4, odd2 = (real)2 * w[1] + (real)8 * w3;
     u[0] = (real)0.25 * w[0];
@@ -42,7 +42,7 @@ GC_INLINE void OP(kernel_6)(const G *w, const int taps, G *u) {
     u[2] = (real)(-1.0 / 6) * (even - odd);
     u[3] = (real)(1.0 / 24) * (even2 + odd2);
     u[4] = (real)(1.0 / 24) * (even2 - odd2);
-    u[5] = taps == 5 ? w4 : w[2];
+    u[5] = w[taps - 1];
 }
 
 GC_INLINE void OP(kernel_4)(const G *w, const int taps, G *u) {
