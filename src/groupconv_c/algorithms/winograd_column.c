@@ -146,8 +146,10 @@ static gc_status create_taps(const gc_plan *plan, gc_winograd_column *s) {
 
 /* Vectors of flat positions, and the parts of their lanes that are results of one block. */
 static gc_status create_pieces(const gc_plan *plan, gc_winograd_column *s) {
-    const ptrdiff_t lanes = plan->kernels->lanes, pitch = s->windows.pitch;
-    const ptrdiff_t columns = s->windows.extent[2], blocks = s->windows.size[1];
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t lanes = plan->kernels->lanes, size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t pitch = s->windows.pitch, columns = s->windows.extent[2];
+    const ptrdiff_t blocks = s->windows.size[1];
     s->vectors = gc_ceil_div((blocks - 1) * pitch + columns, lanes);
     s->pieces = calloc((size_t)(s->vectors + blocks + 1), sizeof *s->pieces);
     s->first_piece = calloc((size_t)s->vectors + 1, sizeof *s->first_piece);
@@ -157,19 +159,21 @@ static gc_status create_pieces(const gc_plan *plan, gc_winograd_column *s) {
         s->first_piece[v] = count;
         for (ptrdiff_t l = 0; l < lanes;) {
             const ptrdiff_t block = (v * lanes + l) / pitch, column = (v * lanes + l) % pitch;
-            const ptrdiff_t results = gc_min(columns - column, lanes - l);
-            if (block < blocks && results > 0) {
-                const uint32_t bits = (uint32_t)(((1ull << results) - 1) << l);
+            const ptrdiff_t results = gc_min(columns - column, lanes - l), row = block * s->outputs;
+            if (block < blocks && results > 0)
                 s->pieces[count++] = (gc_column_piece){
-                    .block = block,
+                    .row = row,
                     .column = column - l,
-                    .lanes = {.bits = bits, .count = (uint16_t)results},
+                    .out = row * p->output_strides[3] / size + column - l,
+                    .residual = row * p->residual_strides[3] / size + column - l,
+                    .lanes = {.bits = (uint32_t)(((1ull << results) - 1) << l),
+                              .count = (uint16_t)results},
                     .more = 1,
                 };
-            }
-            l += gc_max(pitch - column, 1);
+            l += pitch - column;
         }
-        if (count == s->first_piece[v]) s->pieces[count++] = (gc_column_piece){.block = blocks};
+        if (count == s->first_piece[v]) /* between blocks */
+            s->pieces[count++] = (gc_column_piece){.row = blocks * s->outputs};
         s->pieces[count - 1].more = 0;
     }
     s->first_piece[s->vectors] = count;
@@ -219,7 +223,6 @@ static gc_status create(gc_plan *plan, ptrdiff_t outputs) {
                   plan->storage_size == size && p->input_strides[4] == size;
     s->plain = gc_activation_clamp(p->activation, &s->low, &s->high) && gc_output_is_rows(plan) &&
                gc_residual_is_rows(plan);
-    s->far = gc_problem_is_far(p);
     double cycles_per_tap;
     s->kb = gc_choose_kb(plan->kernels, p->out_per_group, s->vectors, &cycles_per_tap);
     s->kblocks = gc_ceil_div(p->out_per_group, s->kb);

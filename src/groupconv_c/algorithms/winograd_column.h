@@ -16,7 +16,6 @@ typedef struct gc_winograd_column {
     ptrdiff_t boxes[3];
     int in_place; /* windows are read from the caller's rows */
     int plain;    /* the transform stores results */
-    int far;      /* the call's arrays do not stay in caches */
     double low, high;
     ptrdiff_t ntaps, *taps; /* of one element, in bytes */
     ptrdiff_t *direct_taps; /* of a packed box, in the order of the weights */

@@ -8,26 +8,38 @@
 
 #include "winograd_column.h"
 
+/* Where a block of output channels of a box is: image, group, its first channel over all groups and their number. */
+typedef struct place {
+    ptrdiff_t n, group, k, origin[3];
+    int kb;
+} place;
+
+/* Some vectors of one depth of a block. */
+typedef struct tile {
+    ptrdiff_t depth, v, vb;
+    int kb;
+    const char *weights, *init;
+    gc_target target; /* of the box's first position */
+} tile;
+
+/* Memory of a later unit, which is asked for while products are summed up. */
+typedef struct region {
+    const char *base;
+    ptrdiff_t apart, bytes; /* between channels; of each */
+    ptrdiff_t next, step;   /* of the bytes of all channels, one after the other; 0: nothing */
+} region;
+
 /* A box of one image and group. */
 typedef struct box {
     const gc_run *run;
     const gc_winograd_column *s;
-    char *windows, *planes, *products, *tile;
+    char *windows, *planes, *products, *results;
     const char *image; /* of the group's first channel */
     ptrdiff_t origin[3], size[3];
-    ptrdiff_t blocks;
     int packed;
-    gc_stream ahead; /* the input of the next group */
+    region later[2];         /* results, input */
+    ptrdiff_t residual_next; /* bytes from a block's residual to that of the next one */
 } box;
-
-/* Output channels of a box, over one depth: what all their tiles share. */
-typedef struct slice {
-    box *b;
-    ptrdiff_t k, depth; /* first output channel, counted over all groups; within the box */
-    int kb;
-    const char *weights, *init;
-    gc_target target; /* of the box's first row */
-} slice;
 
 static void bind(box *b, char *scratch) {
     const gc_plan *plan = b->run->plan;
@@ -37,7 +49,7 @@ static void bind(box *b, char *scratch) {
     b->windows = scratch;
     b->planes = b->windows + z.windows;
     b->products = b->planes + z.planes;
-    b->tile = b->products + z.products;
+    b->results = b->products + z.products;
     /* what is read behind the windows, though no result comes of it */
     const size_t reach = (size_t)((GC_MAX_VB + 1) * lanes * size);
     for (ptrdiff_t e = 1; e < GC_COLUMN_WINDOW; e++)
@@ -132,134 +144,74 @@ static void transform(box *b) {
     }
 }
 
-/* Asks for the lines of a block's rows from `at` on. */
-GC_ASKS void ask_for_rows(const char *at, ptrdiff_t row, ptrdiff_t rows) {
-    for (ptrdiff_t r = 0; r < rows; r++, at += row) __builtin_prefetch(at, 1);
-}
-
-/* Asks for far memory that is read and written once a tile's products are there: part e of it, while element e is
- * summed up. */
-GC_ASKS void ask_meanwhile(const slice *t, ptrdiff_t v, ptrdiff_t vb, int e) {
-    const gc_winograd_column *s = t->b->s;
-    const gc_target *to = &t->target;
-    const ptrdiff_t size = (ptrdiff_t)t->b->run->plan->kernels->real_size;
-    if (!s->far) return;
-    const ptrdiff_t last = gc_cut(t->kb, GC_COLUMN_WINDOW, e + 1);
-    const gc_column_piece *end = s->pieces + s->first_piece[v + vb];
-    for (ptrdiff_t k = gc_cut(t->kb, GC_COLUMN_WINDOW, e); k < last; k++)
-        for (const gc_column_piece *p = s->pieces + s->first_piece[v]; p < end; p++) {
-            const ptrdiff_t row = s->outputs * p->block, column = gc_max(p->column, 0) * size;
-            if (to->residual)
-                ask_for_rows(
-                    to->residual + k * to->residual_channel + row * to->residual_row + column,
-                    to->residual_row, s->outputs);
-            ask_for_rows(to->base + k * to->channel + row * to->row + column, to->row, s->outputs);
-        }
-}
-
-static void multiply(const slice *t, ptrdiff_t v, ptrdiff_t vb) {
-    static const double zeros[GC_MAX_KB];
-    box *b = t->b;
-    const gc_plan *plan = b->run->plan;
-    const gc_winograd_column *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t vector = lanes * size;
-    gc_tap_sum sum = {
-        .plane = b->windows + t->depth * s->windows.slice * size + v * vector,
-        .weight = t->weights,
-        .taps = s->taps,
-        .ntaps = s->ntaps,
-        .weight_k = gc_winograd_column_per_k(s),
-        .init = zeros,
-        .out = b->products,
-        .out_k = vb * lanes,
-        .fetch_step = gc_ceil_div(b->ahead.step, gc_max(s->ntaps, 1)),
-    };
-    for (int e = 0; e < GC_COLUMN_WINDOW; e++) {
-        sum.fetch = b->ahead.step ? b->ahead.next : NULL;
-        b->ahead.next += b->ahead.step;
-        ask_meanwhile(t, v, vb, e);
-        plan->kernels->tap_sum[t->kb - 1][vb - 1](&sum);
-        sum.plane = (const char *)sum.plane + s->element * size;
-        sum.weight = (const char *)sum.weight + s->ntaps * size;
-        sum.out = (char *)sum.out + t->kb * vb * vector;
-    }
-}
-
-/* Replaces results of a tile's vector v that are not finite, row r of channel k at tile + k*channel + r*row bytes. */
-static void mend(const slice *t, ptrdiff_t v, char *tile, ptrdiff_t channel, ptrdiff_t row) {
-    box *b = t->b;
+/* Replaces results of a tile's vector v that are not finite, row r of channel k at to + k*channel + r*row bytes. */
+static void mend(box *b, const tile *t, ptrdiff_t v, char *to, ptrdiff_t channel, ptrdiff_t row) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd_column *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     double sums[GC_MAX_LANES];
-    gc_tap_sum sum = {
-        .taps = s->direct_taps,
-        .ntaps = s->raw.per_k,
-        .out = sums,
-    };
+    gc_tap_sum sum = {.taps = s->direct_taps, .ntaps = s->raw.per_k, .out = sums};
     pack(b);
-    for (const gc_column_piece *p = s->pieces + s->first_piece[v];; p++) {
-        const ptrdiff_t first = __builtin_ctz(p->lanes.bits | 1u << 31);
-        for (int k = 0; k < t->kb && p->block < b->blocks; k++)
-            for (ptrdiff_t r = 0; r < s->outputs; r++) {
-                char *to = tile + k * channel + r * row + first * size;
-                int finite = 1;
-                for (ptrdiff_t l = 0; l < p->lanes.count; l++)
-                    finite &= isfinite(gc_read_real(to, l, size)) != 0;
-                if (finite || s->outputs * p->block + r >= b->size[1]) continue;
-                sum.plane = b->planes + size * (t->depth * s->planes.slice + p->column + first +
-                                                (s->outputs * p->block + r) * s->planes.pitch);
-                sum.weight = t->weights +
-                             (k * gc_winograd_column_per_k(s) + GC_COLUMN_WINDOW * s->ntaps) * size;
-                sum.init = t->init + k * size;
-                plan->kernels->tap_sum[0][0](&sum);
-                for (ptrdiff_t l = 0; l < p->lanes.count; l++)
-                    if (!isfinite(gc_read_real(to, l, size)))
-                        memcpy(to + l * size, (const char *)sums + l * size, (size_t)size);
-            }
-        if (!p->more) break;
+    const gc_column_piece *end = s->pieces + s->first_piece[v + 1];
+    for (const gc_column_piece *p = s->pieces + s->first_piece[v]; p < end; p++) {
+        const ptrdiff_t rows = gc_min(b->size[1] - p->row, s->outputs);
+        const ptrdiff_t first = p->lanes.count ? __builtin_ctz(p->lanes.bits) : 0;
+        for (ptrdiff_t i = 0; i < t->kb * rows; i++) {
+            const ptrdiff_t k = i / rows, r = i % rows;
+            char *results = to + k * channel + r * row + first * size;
+            int finite = 1;
+            for (ptrdiff_t l = 0; l < p->lanes.count; l++)
+                finite &= isfinite(gc_read_real(results, l, size)) != 0;
+            if (finite) continue;
+            sum.plane = b->planes + size * (t->depth * s->planes.slice + p->column + first +
+                                            (p->row + r) * s->planes.pitch);
+            sum.weight =
+                t->weights + size * (k * gc_winograd_column_per_k(s) + GC_COLUMN_WINDOW * s->ntaps);
+            sum.init = t->init + k * size;
+            plan->kernels->tap_sum[0][0](&sum);
+            for (ptrdiff_t l = 0; l < p->lanes.count; l++)
+                if (!isfinite(gc_read_real(results, l, size)))
+                    memcpy(results + l * size, (const char *)sums + l * size, (size_t)size);
+        }
     }
 }
 
 /* Results of a tile by way of scratch memory: those that the transform cannot store, or that are not finite. */
-static void finish_apart(const slice *t, ptrdiff_t v, ptrdiff_t vb, gc_winograd_column_output a) {
-    box *b = t->b;
+static void finish_apart(box *b, const tile *t, gc_winograd_column_output a) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd_column *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     const ptrdiff_t pitch = s->windows.pitch, columns = b->size[2];
     gc_column_piece whole[GC_MAX_VB];
-    for (ptrdiff_t i = 0; i < vb; i++)
-        whole[i] = (gc_column_piece){.column = i * lanes,
+    for (ptrdiff_t i = 0; i < t->vb; i++)
+        whole[i] = (gc_column_piece){.out = i * lanes,
                                      .lanes = {.bits = UINT32_MAX, .count = (uint16_t)lanes}};
     a.pieces = whole;
     a.height = s->outputs;
-    a.out = b->tile;
-    a.out_k = vb * lanes;
+    a.out = b->results;
+    a.out_k = t->vb * lanes;
     a.out_row = t->kb * a.out_k;
     a.residual = NULL;
     a.clamp = 0;
     a.low = -INFINITY;
     a.high = INFINITY;
     if (plan->kernels->winograd_column_output[s->outputs - 2](&a))
-        for (ptrdiff_t i = 0; i < vb; i++)
-            mend(t, v + i, b->tile + i * lanes * size, a.out_k * size, a.out_row * size);
+        for (ptrdiff_t i = 0; i < t->vb; i++)
+            mend(b, t, t->v + i, b->results + i * lanes * size, a.out_k * size, a.out_row * size);
     gc_target target = t->target;
     target.row *= s->outputs;
     target.residual_row *= s->outputs;
     for (ptrdiff_t r = 0; r < s->outputs; r++) {
         const ptrdiff_t blocks = gc_ceil_div(b->size[1] - r, s->outputs); /* with such a row */
         const ptrdiff_t flat = blocks > 0 ? (blocks - 1) * pitch + columns : 0;
-        gc_tile_finish(plan, &target, b->tile + r * a.out_row * size, a.out_k, t->kb, v * lanes,
-                       gc_min(vb * lanes, flat - v * lanes), pitch, columns);
+        gc_tile_finish(plan, &target, b->results + r * a.out_row * size, a.out_k, t->kb,
+                       t->v * lanes, gc_min(t->vb * lanes, flat - t->v * lanes), pitch, columns);
         target.base += t->target.row;
         if (target.residual) target.residual += t->target.residual_row;
     }
 }
 
-static void finish(const slice *t, ptrdiff_t v, ptrdiff_t vb) {
-    box *b = t->b;
+static void finish(box *b, const tile *t) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd_column *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
@@ -268,30 +220,86 @@ static void finish(const slice *t, ptrdiff_t v, ptrdiff_t vb) {
         .init = t->init,
         .residual = t->target.residual,
         .out = t->target.base,
-        .pieces = s->pieces + s->first_piece[v],
-        .element = t->kb * vb * plan->kernels->lanes,
+        .pieces = s->pieces + s->first_piece[t->v],
+        .element = t->kb * t->vb * plan->kernels->lanes,
         .height = b->size[1],
         .out_k = t->target.channel / size,
         .out_row = t->target.row / size,
         .residual_k = t->target.residual_channel / size,
         .residual_row = t->target.residual_row / size,
+        .residual_next = b->residual_next,
         .channels = t->kb,
-        .vectors = (int)vb,
+        .vectors = (int)t->vb,
         .clamp = plan->problem.activation != GC_IDENTITY,
         .low = s->low,
         .high = s->high,
     };
     if (!s->plain || plan->kernels->winograd_column_output[s->outputs - 2](&a))
-        finish_apart(t, v, vb, a);
+        finish_apart(b, t, a);
 }
 
-/* Where the results of a box's depth go. */
-static gc_target target_of(const box *b, ptrdiff_t n, ptrdiff_t k, ptrdiff_t depth) {
-    const gc_problem *p = &b->run->plan->problem;
+/* Where to ask from now: the next step of a region. */
+static const char *take(region *r) {
+    if (r->step == 0) return NULL;
+    const char *from = r->base + r->next / r->bytes * r->apart + r->next % r->bytes;
+    r->next += r->step;
+    return from;
+}
+
+static void multiply(box *b, const tile *t) {
+    static const double zeros[GC_MAX_KB];
+    const gc_plan *plan = b->run->plan;
+    const gc_winograd_column *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    gc_tap_sum sum = {
+        .plane = b->windows + (t->depth * s->windows.slice + t->v * lanes) * size,
+        .weight = t->weights,
+        .taps = s->taps,
+        .ntaps = s->ntaps,
+        .weight_k = gc_winograd_column_per_k(s),
+        .init = zeros,
+        .out = b->products,
+        .out_k = t->vb * lanes,
+    };
+    for (int e = 0; e < GC_COLUMN_WINDOW; e++) {
+        region *later = &b->later[e % 2];
+        sum.fetch = take(later);
+        sum.fetch_step = gc_ceil_div(later->step, s->ntaps);
+        plan->kernels->tap_sum[t->kb - 1][t->vb - 1](&sum);
+        sum.plane = (const char *)sum.plane + s->element * size;
+        sum.weight = (const char *)sum.weight + s->ntaps * size;
+        sum.out = (char *)sum.out + t->kb * t->vb * lanes * size;
+    }
+}
+
+/* Blocks of channels of a box follow each other, boxes of a group, groups of an image. */
+static place place_of(const gc_plan *plan, ptrdiff_t block) {
+    const gc_problem *p = &plan->problem;
+    const gc_winograd_column *s = plan->state;
+    const ptrdiff_t kblock = block % s->kblocks, high = block / s->kblocks % s->boxes[1];
+    const ptrdiff_t deep = block / s->kblocks / s->boxes[1], group = deep / s->boxes[0];
+    const ptrdiff_t k = gc_cut(p->out_per_group, s->kblocks, kblock);
+    return (place){
+        .n = group / p->groups,
+        .group = group % p->groups,
+        .k = group % p->groups * p->out_per_group + k,
+        .kb = (int)(gc_cut(p->out_per_group, s->kblocks, kblock + 1) - k),
+        .origin = {deep % s->boxes[0] * s->windows.extent[0], high * s->windows.extent[1], 0},
+    };
+}
+
+/* Bytes to a block's first result, or to what is added to it. */
+static ptrdiff_t offset_of(const place *at, const ptrdiff_t strides[5]) {
+    return at->n * strides[0] + at->k * strides[1] + at->origin[0] * strides[2] +
+           at->origin[1] * strides[3];
+}
+
+/* Where the results of a block go. */
+static gc_target target_of(const gc_run *run, const place *at) {
+    const gc_problem *p = &run->plan->problem;
     const ptrdiff_t *o = p->output_strides, *r = p->residual_strides;
-    const ptrdiff_t z = b->origin[0] + depth, y = b->origin[1];
     gc_target t = {
-        .base = (char *)b->run->arrays->output + n * o[0] + k * o[1] + z * o[2] + y * o[3],
+        .base = (char *)run->arrays->output + offset_of(at, o),
         .channel = o[1],
         .row = o[3],
         .column = o[4],
@@ -299,82 +307,101 @@ static gc_target target_of(const box *b, ptrdiff_t n, ptrdiff_t k, ptrdiff_t dep
         .residual_row = r[3],
         .residual_column = r[4],
     };
-    if (p->has_residual)
-        t.residual =
-            (const char *)b->run->arrays->residual + n * r[0] + k * r[1] + z * r[2] + y * r[3];
+    if (p->has_residual) t.residual = (const char *)run->arrays->residual + offset_of(at, r);
     return t;
 }
 
-/* Vectors first .. last - 1 of a box's depths, which follow each other. */
-static void run_block(slice *t, ptrdiff_t n, ptrdiff_t first, ptrdiff_t last) {
-    box *b = t->b;
+/* Vectors first .. last - 1 of the box's depths, which follow each other. */
+static void run_block(box *b, const place *at, ptrdiff_t first, ptrdiff_t last) {
+    const gc_plan *plan = b->run->plan;
     const gc_winograd_column *s = b->s;
-    const gc_kernels *kernels = b->run->plan->kernels;
-    const ptrdiff_t flat = (b->blocks - 1) * s->windows.pitch + b->size[2];
-    const ptrdiff_t vectors = gc_ceil_div(flat, kernels->lanes);
-    for (t->depth = 0; t->depth < b->size[0]; t->depth++) {
-        const ptrdiff_t begin = gc_max(first - t->depth * s->vectors, 0);
-        const ptrdiff_t end = gc_min(last - t->depth * s->vectors, vectors);
-        t->target = target_of(b, n, t->k, t->depth);
-        for (ptrdiff_t v = begin, vb; v < end; v += vb) {
-            vb = gc_even_tile(end, v, kernels->max_vb[t->kb - 1]);
-            multiply(t, v, vb);
-            finish(t, v, vb);
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t blocks = gc_ceil_div(b->size[1], s->outputs);
+    const ptrdiff_t flat = (blocks - 1) * s->windows.pitch + b->size[2];
+    const ptrdiff_t vectors = gc_ceil_div(flat, plan->kernels->lanes);
+    tile t = {
+        .kb = at->kb,
+        .weights = (const char *)b->run->weights + at->k * gc_winograd_column_per_k(s) * size,
+        .init = (const char *)b->run->bias + at->k * size,
+        .target = target_of(b->run, at),
+    };
+    for (; t.depth < b->size[0]; t.depth++) {
+        const ptrdiff_t end = gc_min(last - t.depth * s->vectors, vectors);
+        for (t.v = gc_max(first - t.depth * s->vectors, 0); t.v < end; t.v += t.vb) {
+            t.vb = gc_even_tile(end, t.v, plan->kernels->max_vb[at->kb - 1]);
+            multiply(b, &t);
+            finish(b, &t);
         }
+        t.target.base += plan->problem.output_strides[2];
+        if (t.target.residual) t.target.residual += plan->problem.residual_strides[2];
     }
 }
 
-/* Groups are counted over all images. */
-static const char *image_of(const gc_run *run, ptrdiff_t group) {
+static const char *image_of(const gc_run *run, const place *at) {
     const gc_problem *p = &run->plan->problem;
-    return (const char *)run->arrays->input + group / p->groups * p->input_strides[0] +
-           group % p->groups * p->in_per_group * p->input_strides[1];
+    return (const char *)run->arrays->input + at->n * p->input_strides[0] +
+           at->group * p->in_per_group * p->input_strides[1];
 }
 
-/* A group's input, to be fetched while the tiles of `boxes` boxes of the one before are computed. */
-static gc_stream stream_ahead(const gc_run *run, ptrdiff_t group, ptrdiff_t boxes) {
-    const gc_plan *plan = run->plan;
-    const gc_winograd_column *s = plan->state;
-    const ptrdiff_t tiles = gc_ceil_div(s->vectors, plan->kernels->max_vb[s->kb - 1]);
-    return gc_stream_input(plan, image_of(run, group), plan->problem.in_per_group,
-                           GC_COLUMN_WINDOW * tiles * s->windows.extent[0] * s->kblocks * boxes);
+static void go_to(box *b, const place *at) {
+    const ptrdiff_t *out_size = b->run->plan->problem.out_size;
+    b->image = image_of(b->run, at);
+    for (int i = 0; i < 3; i++) {
+        b->origin[i] = at->origin[i];
+        b->size[i] = gc_min(b->s->windows.extent[i], out_size[i] - at->origin[i]);
+    }
+    transform(b);
+}
+
+/* `channels` channels of rows, to be asked for in so many steps; nothing if that is more than the near caches have room
+ * for beside a box. */
+static region region_of(const char *base, ptrdiff_t channels, ptrdiff_t apart, ptrdiff_t bytes,
+                        ptrdiff_t steps) {
+    enum { most_bytes = 256 * 1024 };
+    region r = {.base = base, .apart = apart, .bytes = bytes};
+    if (channels * bytes <= most_bytes) r.step = gc_ceil_div(channels * bytes, steps);
+    return r;
+}
+
+/* From block `block` on, the last of them before `end`: asks for the next group's input, if this one has just begun, and
+ * for the next block's results. */
+static void look_ahead(box *b, ptrdiff_t block, ptrdiff_t end) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const gc_winograd_column *s = b->s;
+    const ptrdiff_t vectors = s->windows.extent[0] * s->vectors;
+    const ptrdiff_t tiles = gc_ceil_div(vectors, plan->kernels->max_vb[s->kb - 1]);
+    const ptrdiff_t steps = tiles * GC_COLUMN_WINDOW / 2; /* of a block, for each region */
+    const ptrdiff_t blocks = s->boxes[0] * s->boxes[1] * s->kblocks; /* of a group */
+    const ptrdiff_t rest = blocks - block % blocks;
+    const place at = place_of(plan, block), next = place_of(plan, block + 1);
+    b->later[0].step = b->residual_next = 0;
+    if (rest == blocks || b->later[1].base == NULL) {
+        const place group = place_of(plan, block + rest);
+        const ptrdiff_t bytes = p->in_size[0] * p->in_size[1] * p->in_size[2] * plan->storage_size;
+        b->later[1] = region_of(image_of(b->run, &group), p->in_per_group, p->input_strides[1],
+                                bytes, steps * rest);
+        if (block + rest >= end) b->later[1].step = 0;
+    }
+    if (!s->plain || block + 1 >= end) return;
+    b->later[0] = region_of(
+        (const char *)b->run->arrays->output + offset_of(&next, p->output_strides), next.kb,
+        p->output_strides[1], b->size[0] * b->size[1] * b->size[2] * plan->storage_size, steps);
+    b->residual_next = offset_of(&next, p->residual_strides) - offset_of(&at, p->residual_strides);
 }
 
 void gc_winograd_column_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {
-    const gc_plan *plan = run->plan;
-    const gc_problem *p = &plan->problem;
-    const gc_winograd_column *s = plan->state;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    const ptrdiff_t boxes = s->boxes[0] * s->boxes[1];
+    const gc_winograd_column *s = run->plan->state;
     const ptrdiff_t vectors = s->windows.extent[0] * s->vectors;
-    ptrdiff_t ready = -1, seen = -1; /* place, group */
+    ptrdiff_t begun = -1;
     box b = {.run = run, .s = s};
     bind(&b, scratch);
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t part = unit % s->parts, whole = unit / s->parts;
-        const ptrdiff_t kblock = whole % s->kblocks, place = whole / s->kblocks;
-        const ptrdiff_t at = place % boxes, group = place / boxes;
-        if (place != ready) {
-            b.image = image_of(run, group);
-            b.origin[0] = at / s->boxes[1] * s->windows.extent[0];
-            b.origin[1] = at % s->boxes[1] * s->windows.extent[1];
-            for (int i = 0; i < 3; i++)
-                b.size[i] = gc_min(s->windows.extent[i], p->out_size[i] - b.origin[i]);
-            b.blocks = gc_ceil_div(b.size[1], s->outputs);
-            transform(&b);
-            ready = place;
-        }
-        if (group != seen) {
-            const int more = (group + 1) * boxes * s->kblocks * s->parts < last;
-            b.ahead = more ? stream_ahead(run, group + 1, boxes - at) : (gc_stream){0};
-            seen = group;
-        }
-        const ptrdiff_t k = gc_cut(p->out_per_group, s->kblocks, kblock);
-        slice t = {.b = &b, .k = group % p->groups * p->out_per_group + k};
-        t.kb = (int)(gc_cut(p->out_per_group, s->kblocks, kblock + 1) - k);
-        t.weights = (const char *)run->weights + t.k * gc_winograd_column_per_k(s) * size;
-        t.init = (const char *)run->bias + t.k * size;
-        run_block(&t, group / p->groups, gc_cut(vectors, s->parts, part),
-                  gc_cut(vectors, s->parts, part + 1));
+        const ptrdiff_t part = unit % s->parts, block = unit / s->parts;
+        const place at = place_of(run->plan, block);
+        if (begun < 0 || block / s->kblocks != begun / s->kblocks) go_to(&b, &at);
+        if (block != begun) look_ahead(&b, block, gc_ceil_div(last, s->parts));
+        begun = block;
+        run_block(&b, &at, gc_cut(vectors, s->parts, part), gc_cut(vectors, s->parts, part + 1));
     }
 }

@@ -54,42 +54,6 @@ static void OP(winograd_column_input)(const gc_winograd_column_input *a) {
     }
 }
 
-/* Where a piece's results go: its lane 0, which may be no result, of its first channel and row. */
-typedef struct OP(column_place) {
-    real *out;
-    const real *residual;
-    ptrdiff_t rows;
-    gc_lanes lanes;
-    M m;
-} OP(column_place);
-
-GC_INLINE OP(column_place) OP(column_place_of)(const gc_winograd_column_output *a,
-                                               const gc_column_piece *piece, const int OUTPUTS) {
-    const ptrdiff_t row = OUTPUTS * piece->block;
-    OP(column_place)
-    p = {.rows = gc_smaller(a->height - row, OUTPUTS), .lanes = piece->lanes};
-    p.out = (real *)a->out + row * a->out_row + piece->column;
-    if (a->residual) p.residual = (const real *)a->residual + row * a->residual_row + piece->column;
-    p.m = OP(mask)(piece->lanes.bits);
-    return p;
-}
-
-/* Row i of results y to its place; all of its lanes if WHOLE. */
-GC_INLINE void OP(column_store)(const gc_winograd_column_output *a, const OP(column_place) * p,
-                                ptrdiff_t k, int i, V y, V low, V high, const int WHOLE,
-                                const int CLAMP) {
-    real *const out = p->out + k * a->out_k + i * a->out_row;
-    if (p->residual) {
-        const real *residual = p->residual + k * a->residual_k + i * a->residual_row;
-        y += WHOLE ? OP(load)(residual) : OP(load_mask)(residual, p->m);
-    }
-    if (CLAMP) y = OP(min)(high, OP(max)(low, y));
-    if (WHOLE)
-        OP(store)(out, y);
-    else
-        OP(store_part)(out, y, p->lanes);
-}
-
 /* Rows of results without residual and activation. */
 GC_INLINE void OP(column_sums)(const real *in, ptrdiff_t element, G init, const int OUTPUTS, G *y) {
     G m[GC_COLUMN_WINDOW];
@@ -102,22 +66,42 @@ GC_INLINE void OP(column_sums)(const real *in, ptrdiff_t element, G init, const 
     if (OUTPUTS > 3) y[3] = OP(plus)(q + m[5], 8, s);
 }
 
-/* A vector of one channel. The sum's x * 0 is zero for finite x only. */
+/* Results y of a row to their place; all of its lanes if WHOLE. */
+GC_INLINE void OP(column_store)(real *out, const real *residual, gc_lanes lanes, V y, V low, V high,
+                                const int WHOLE, const int CLAMP) {
+    if (residual) y += WHOLE ? OP(load)(residual) : OP(load_mask)(residual, OP(mask)(lanes.bits));
+    if (CLAMP) y = OP(min)(high, OP(max)(low, y));
+    if (WHOLE)
+        OP(store)(out, y);
+    else
+        OP(store_part)(out, y, lanes);
+}
+
+/* A vector of one channel, up to the last of its pieces. The sum's x * 0 is zero for finite x only. */
 GC_INLINE G OP(column_results)(const gc_winograd_column_output *a, const real *in, ptrdiff_t k,
-                               const OP(column_place) * p, const OP(column_place) * end, V low,
-                               V high, const int OUTPUTS, const int WHOLE, const int CLAMP) {
+                               const gc_column_piece **pieces, V low, V high, const int OUTPUTS,
+                               const int WHOLE, const int CLAMP) {
+    const gc_column_piece *p = *pieces;
+    const ptrdiff_t out_row = a->out_row, residual_row = a->residual_row;
     G y[GC_COLUMN_OUTPUTS];
     OP(column_sums)(in, a->element, (G)OP(set1)(((const real *)a->init)[k]), OUTPUTS, y);
     do {
-        if (WHOLE || p->rows == OUTPUTS) {
-            GC_UNROLL(4)
-            for (int i = 0; i < OUTPUTS; i++)
-                OP(column_store)(a, p, k, i, (V)y[i], low, high, WHOLE, CLAMP);
-            continue;
+        real *out = (real *)a->out + p->out + k * a->out_k;
+        const real *residual = a->residual;
+        if (residual) residual += p->residual + k * a->residual_k;
+        const ptrdiff_t rows = a->height - p->row;
+        GC_UNROLL(4)
+        for (int i = 0; i < OUTPUTS; i++) {
+            if (!WHOLE && i >= rows) break;
+            OP(column_store)(out, residual, p->lanes, (V)y[i], low, high, WHOLE, CLAMP);
+            out += out_row;
+            if (residual) {
+                __builtin_prefetch((const char *)residual + a->residual_next);
+                residual += residual_row;
+            }
         }
-        for (int i = 0; i < p->rows; i++)
-            OP(column_store)(a, p, k, i, (V)y[i], low, high, 0, CLAMP);
-    } while (++p < end);
+    } while (p++->more);
+    *pieces = p;
     G sum = y[0] + y[1];
     if (OUTPUTS > 2) sum += y[2];
     if (OUTPUTS > 3) sum += y[3];
@@ -126,29 +110,22 @@ GC_INLINE G OP(column_results)(const gc_winograd_column_output *a, const real *i
 
 GC_INLINE int OP(column_output)(const gc_winograd_column_output *a, const int OUTPUTS) {
     const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
-    OP(column_place) places[GC_MAX_VB * LANES];
-    int first[GC_MAX_VB + 1] = {0}, count = 0;
-    const gc_column_piece *piece = a->pieces;
-    for (int v = 0; v < a->vectors; v++) {
-        do places[count++] = OP(column_place_of)(a, piece, OUTPUTS);
-        while (piece++->more);
-        first[v + 1] = count;
-    }
     const real *in = a->in;
     G sum = {0};
-    for (ptrdiff_t k = 0; k < a->channels; k++)
+    for (ptrdiff_t k = 0; k < a->channels; k++) {
+        const gc_column_piece *p = a->pieces;
         for (int v = 0; v < a->vectors; v++, in += LANES) {
-            const OP(column_place) *p = places + first[v], *end = places + first[v + 1];
-            const int whole = p->lanes.count == LANES && p->rows == OUTPUTS;
+            const int whole = p->lanes.count == LANES && a->height - p->row >= OUTPUTS;
             G y;
             if (whole && !a->clamp)
-                y = OP(column_results)(a, in, k, p, end, low, high, OUTPUTS, 1, 0);
+                y = OP(column_results)(a, in, k, &p, low, high, OUTPUTS, 1, 0);
             else if (whole)
-                y = OP(column_results)(a, in, k, p, end, low, high, OUTPUTS, 1, 1);
+                y = OP(column_results)(a, in, k, &p, low, high, OUTPUTS, 1, 1);
             else
-                y = OP(column_results)(a, in, k, p, end, low, high, OUTPUTS, 0, 1);
+                y = OP(column_results)(a, in, k, &p, low, high, OUTPUTS, 0, 1);
             sum = OP(plus)(sum, 0, y);
         }
+    }
     return OP(sum)((V)sum) != 0;
 }
 
