@@ -91,6 +91,10 @@ STRIDED_CASES = [  # kernels of other heights, and strides: each phase of rows h
     ("winograd_3x1", Case((26, 9), (8, 1), 1, 9, 8, stride=(2, 1), padding=(3, 0))),
     ("winograd_3x1", Case((9, 8), (7, 3), 1, 4, 8, stride=2, padding=3, padding_mode="reflect")),
     ("winograd_3x1", Case((3, 20, 22), (3, 7, 7), 2, 4, 8, stride=(1, 2, 2), padding=(1, 3, 3))),
+    (
+        "winograd_3x1",  # boxes of all depths and some rows
+        Case((4, 40, 60), (3, 7, 7), 1, 8, 5, batch=1, stride=(1, 2, 2), padding=(1, 3, 3)),
+    ),
     ("winograd_2x1", Case((13, 14), (5, 5), 2, 4, 4, padding=2)),
     ("winograd_2x1", Case((9, 8), (5, 3), 1, 16, 16, padding=(4, 1), padding_mode="circular")),
     ("winograd_2x1", Case((40, 10), (10, 2), 1, 5, 6, stride=(2, 1), padding=(0, 1))),

@@ -61,22 +61,31 @@ static void lay_out(const gc_plan *plan, gc_winograd_column *s, const ptrdiff_t 
     s->element = plan->problem.in_per_group * w->channel + lanes;
 }
 
-/* The largest boxes whose windows are cached: outer dimensions are cut first, rows by whole blocks, columns never. */
-static void choose_boxes(const gc_plan *plan, gc_winograd_column *s) {
+/* Cuts a dimension until the windows of a box are cached, or it is down to `least` steps, blocks for rows. */
+static void cut(const gc_plan *plan, gc_winograd_column *s, ptrdiff_t extent[3], int dim,
+                ptrdiff_t least) {
     const size_t size = plan->kernels->real_size;
-    ptrdiff_t extent[3], count[3];
-    for (int i = 0; i < 3; i++) extent[i] = count[i] = gc_max(s->axes[i].count, 1);
-    lay_out(plan, s, extent);
-    for (int i = 0; i < 2; i++) {
-        const ptrdiff_t step = i == 1 ? s->outputs : 1, steps = gc_ceil_div(count[i], step);
-        ptrdiff_t each = steps;
-        for (ptrdiff_t parts = 2; window_reals(plan, s) * size > box_bytes && each > 1; parts++) {
-            each = gc_ceil_div(steps, parts);
-            extent[i] = gc_min(each * step, count[i]);
-            lay_out(plan, s, extent);
-        }
+    const ptrdiff_t count = gc_max(s->axes[dim].count, 1), step = dim == 1 ? s->outputs : 1;
+    const ptrdiff_t steps = gc_ceil_div(count, step);
+    ptrdiff_t each = gc_ceil_div(extent[dim], step);
+    for (ptrdiff_t parts = gc_ceil_div(steps, each) + 1;
+         window_reals(plan, s) * size > box_bytes && each > least; parts++) {
+        each = gc_max(gc_ceil_div(steps, parts), least);
+        extent[dim] = gc_min(each * step, count);
+        lay_out(plan, s, extent);
     }
-    for (int i = 0; i < 3; i++) s->boxes[i] = gc_ceil_div(count[i], extent[i]);
+}
+
+/* The largest boxes whose windows are cached. Depths are cut first, unless they share windows, columns never. */
+static void choose_boxes(const gc_plan *plan, gc_winograd_column *s) {
+    enum { few_blocks = 2 };
+    ptrdiff_t extent[3];
+    for (int i = 0; i < 3; i++) extent[i] = gc_max(s->axes[i].count, 1);
+    lay_out(plan, s, extent);
+    if (plan->problem.kernel[0] > 1) cut(plan, s, extent, 1, few_blocks);
+    cut(plan, s, extent, 0, 1);
+    cut(plan, s, extent, 1, 1);
+    for (int i = 0; i < 3; i++) s->boxes[i] = gc_ceil_div(gc_max(s->axes[i].count, 1), extent[i]);
 }
 
 /* Rows of the kernel that read one phase of input rows, at most. */

@@ -364,7 +364,7 @@ static region region_of(const char *base, ptrdiff_t channels, ptrdiff_t apart, p
 }
 
 /* From block `block` on, the last of them before `end`: asks for the next group's input, if this one has just begun, and
- * for the next block's results. */
+ * for the next block's results, of its first depth. */
 static void look_ahead(box *b, ptrdiff_t block, ptrdiff_t end) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
@@ -386,7 +386,7 @@ static void look_ahead(box *b, ptrdiff_t block, ptrdiff_t end) {
     if (!s->plain || block + 1 >= end) return;
     b->later[0] = region_of(
         (const char *)b->run->arrays->output + offset_of(&next, p->output_strides), next.kb,
-        p->output_strides[1], b->size[0] * b->size[1] * b->size[2] * plan->storage_size, steps);
+        p->output_strides[1], b->size[1] * b->size[2] * plan->storage_size, steps);
     b->residual_next = offset_of(&next, p->residual_strides) - offset_of(&at, p->residual_strides);
 }
 
