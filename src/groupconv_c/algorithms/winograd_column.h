@@ -1,4 +1,5 @@
-/* What the plans of Winograd's method down columns (winograd_column.c) and their work (winograd_column_work.c) share. */
+/* What the plans of Winograd's method down columns (winograd_column.c) and their work (winograd_column_work.c,
+ * winograd_column_windows.c) share. */
 #ifndef GC_WINOGRAD_COLUMN_H
 #define GC_WINOGRAD_COLUMN_H
 
@@ -43,6 +44,19 @@ typedef struct gc_winograd_column_sizes {
 
 gc_winograd_column_sizes gc_winograd_column_scratch(const gc_plan *plan,
                                                     const gc_winograd_column *s);
+
+/* A box of one image and group: where its input is, its windows and, once it is packed, its planes. */
+typedef struct gc_winograd_column_box {
+    const char *image;   /* of the group's first channel */
+    ptrdiff_t origin[3]; /* of its results */
+    char *windows, *planes;
+    int packed;
+} gc_winograd_column_box;
+
+/* Makes zeros of what is read behind windows and planes, though no result comes of it. */
+void gc_winograd_column_clear(const gc_plan *plan, const gc_winograd_column_box *box);
+void gc_winograd_column_pack(const gc_plan *plan, gc_winograd_column_box *box);
+void gc_winograd_column_transform(const gc_plan *plan, gc_winograd_column_box *box);
 
 void gc_winograd_column_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last);
 

@@ -1,4 +1,5 @@
-/* The work of Winograd's method down columns: transform a box's windows, sum tiles of products, transform back.
+/* The work of Winograd's method down columns: transform a box's windows (winograd_column_windows.c), sum tiles of products,
+ * transform back.
  *
  * The transforms mix the rows of a window: an infinity or NaN would spread over a block, and so would an overflow.
  * Results of a tile that are not finite are replaced by direct sums over the packed box.
@@ -33,115 +34,20 @@ typedef struct region {
 typedef struct box {
     const gc_run *run;
     const gc_winograd_column *s;
-    char *windows, *planes, *products, *results;
-    const char *image; /* of the group's first channel */
-    ptrdiff_t origin[3], size[3];
-    int packed;
+    gc_winograd_column_box in;
+    ptrdiff_t size[3]; /* of its results */
+    char *products, *results;
     region later[2];         /* results, input */
     ptrdiff_t residual_next; /* bytes from a block's residual to that of the next one */
 } box;
 
 static void bind(box *b, char *scratch) {
-    const gc_plan *plan = b->run->plan;
-    const gc_winograd_column *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const gc_winograd_column_sizes z = gc_winograd_column_scratch(plan, s);
-    b->windows = scratch;
-    b->planes = b->windows + z.windows;
-    b->products = b->planes + z.planes;
+    const gc_winograd_column_sizes z = gc_winograd_column_scratch(b->run->plan, b->s);
+    b->in.windows = scratch;
+    b->in.planes = b->in.windows + z.windows;
+    b->products = b->in.planes + z.planes;
     b->results = b->products + z.products;
-    /* what is read behind the windows, though no result comes of it */
-    const size_t reach = (size_t)((GC_MAX_VB + 1) * lanes * size);
-    for (ptrdiff_t e = 1; e < GC_COLUMN_WINDOW; e++)
-        memset(b->windows + (e * s->element - lanes) * size, 0, (size_t)(lanes * size));
-    memset(b->windows + (GC_COLUMN_WINDOW * s->element - lanes) * size, 0,
-           reach + (size_t)(lanes * size));
-    gc_planes_clear_slack(&s->planes, plan->problem.in_per_group, plan->kernels, b->planes);
-}
-
-static void pack(box *b) {
-    const gc_plan *plan = b->run->plan;
-    if (b->packed) return;
-    gc_pack(plan, b->s->axes, &b->s->planes, b->image, plan->problem.input_strides + 1,
-            plan->problem.in_per_group, b->origin, 0, b->planes);
-    b->packed = 1;
-}
-
-static void zero_windows(const gc_winograd_column *s, char *to, ptrdiff_t size) {
-    const ptrdiff_t reals = s->windows.slice + s->windows.size[2] - s->windows.pitch;
-    for (int e = 0; e < GC_COLUMN_WINDOW; e++)
-        memset(to + e * s->element * size, 0, (size_t)(reals * size));
-}
-
-/* Windows of one channel from the caller's rows. */
-static void transform_in_place(const box *b, gc_winograd_column_input a, const char *channel,
-                               char *to) {
-    const gc_plan *plan = b->run->plan;
-    const gc_problem *p = &plan->problem;
-    const gc_winograd_column *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    const gc_axis *d = &s->axes[0], *h = &s->axes[1], *w = &s->axes[2];
-    a.from_row = h->in_step * p->input_strides[3];
-    a.first = gc_min(gc_max(-w->min_shift, 0), a.n);
-    a.last = gc_min(a.n, w->in_size - w->min_shift);
-    for (ptrdiff_t plane = 0; plane < s->windows.nplanes; plane++) {
-        const ptrdiff_t phase = plane % h->nphases, deep_phase = d->phases[plane / h->nphases];
-        const char *rows = channel + h->phases[phase] * p->input_strides[3];
-        a.top = b->origin[1] + gc_winograd_column_start(s, phase);
-        a.height = gc_ceil_div(gc_max(h->in_size - h->phases[phase], 0), h->in_step);
-        for (ptrdiff_t i = 0; i < s->windows.size[0]; i++) {
-            const ptrdiff_t z = (b->origin[0] + d->min_shift + i) * d->in_step + deep_phase;
-            a.out = to + (plane * s->windows.plane + i * s->windows.slice) * size;
-            if (z < 0 || z >= d->in_size || a.first >= a.last) {
-                zero_windows(s, a.out, size);
-                continue;
-            }
-            a.from = rows + z * p->input_strides[2] + (w->min_shift + a.first) * size;
-            plan->kernels->winograd_column_input(&a);
-        }
-    }
-}
-
-static void transform_packed(const box *b, gc_winograd_column_input a, const char *channel,
-                             char *to) {
-    const gc_plan *plan = b->run->plan;
-    const gc_winograd_column *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    a.from_row = s->planes.pitch * size;
-    a.height = s->planes.size[1];
-    a.last = a.n;
-    for (ptrdiff_t plane = 0; plane < s->planes.nplanes; plane++) {
-        const ptrdiff_t phase = plane / s->axes[2].nphases % s->axes[1].nphases;
-        a.top = gc_winograd_column_start(s, phase) - s->axes[1].min_shift;
-        for (ptrdiff_t i = 0; i < s->planes.size[0]; i++) {
-            a.from = channel + (plane * s->planes.plane + i * s->planes.slice) * size;
-            a.out = to + (plane * s->windows.plane + i * s->windows.slice) * size;
-            plan->kernels->winograd_column_input(&a);
-        }
-    }
-}
-
-static void transform(box *b) {
-    const gc_plan *plan = b->run->plan;
-    const gc_problem *p = &plan->problem;
-    const gc_winograd_column *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    const gc_winograd_column_input a = {
-        .n = s->windows.size[2],
-        .step = s->outputs,
-        .blocks = s->windows.size[1],
-        .pitch = s->windows.pitch,
-        .element = s->element,
-    };
-    b->packed = 0;
-    if (!s->in_place) pack(b);
-    for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
-        char *to = b->windows + c * s->windows.channel * size;
-        if (s->in_place)
-            transform_in_place(b, a, b->image + c * p->input_strides[1], to);
-        else
-            transform_packed(b, a, b->planes + c * s->planes.channel * size, to);
-    }
+    gc_winograd_column_clear(b->run->plan, &b->in);
 }
 
 /* Replaces results of a tile's vector v that are not finite, row r of channel k at to + k*channel + r*row bytes. */
@@ -151,7 +57,7 @@ static void mend(box *b, const tile *t, ptrdiff_t v, char *to, ptrdiff_t channel
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     double sums[GC_MAX_LANES];
     gc_tap_sum sum = {.taps = s->direct_taps, .ntaps = s->raw.per_k, .out = sums};
-    pack(b);
+    gc_winograd_column_pack(plan, &b->in);
     const gc_column_piece *end = s->pieces + s->first_piece[v + 1];
     for (const gc_column_piece *p = s->pieces + s->first_piece[v]; p < end; p++) {
         const ptrdiff_t rows = gc_min(b->size[1] - p->row, s->outputs);
@@ -163,8 +69,8 @@ static void mend(box *b, const tile *t, ptrdiff_t v, char *to, ptrdiff_t channel
             for (ptrdiff_t l = 0; l < p->lanes.count; l++)
                 finite &= isfinite(gc_read_real(results, l, size)) != 0;
             if (finite) continue;
-            sum.plane = b->planes + size * (t->depth * s->planes.slice + p->column + first +
-                                            (p->row + r) * s->planes.pitch);
+            sum.plane = b->in.planes + size * (t->depth * s->planes.slice + p->column + first +
+                                               (p->row + r) * s->planes.pitch);
             sum.weight =
                 t->weights + size * (k * gc_winograd_column_per_k(s) + GC_COLUMN_WINDOW * s->ntaps);
             sum.init = t->init + k * size;
@@ -252,7 +158,7 @@ static void multiply(box *b, const tile *t) {
     const gc_winograd_column *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     gc_tap_sum sum = {
-        .plane = b->windows + (t->depth * s->windows.slice + t->v * lanes) * size,
+        .plane = b->in.windows + (t->depth * s->windows.slice + t->v * lanes) * size,
         .weight = t->weights,
         .taps = s->taps,
         .ntaps = s->ntaps,
@@ -345,12 +251,12 @@ static const char *image_of(const gc_run *run, const place *at) {
 
 static void go_to(box *b, const place *at) {
     const ptrdiff_t *out_size = b->run->plan->problem.out_size;
-    b->image = image_of(b->run, at);
+    b->in.image = image_of(b->run, at);
     for (int i = 0; i < 3; i++) {
-        b->origin[i] = at->origin[i];
+        b->in.origin[i] = at->origin[i];
         b->size[i] = gc_min(b->s->windows.extent[i], out_size[i] - at->origin[i]);
     }
-    transform(b);
+    gc_winograd_column_transform(b->run->plan, &b->in);
 }
 
 /* `channels` channels of rows, to be asked for in so many steps; nothing if that is more than the near caches have room
