@@ -108,6 +108,43 @@ int problem_columns(int index, gc_problem *p) {
     return 1;
 }
 
+int problem_strided(int index, gc_problem *p) {
+    static const ptrdiff_t in[] = {3, 5, 11}, out[] = {1, 4, 8, 13};
+    static const ptrdiff_t heights[] = {1, 2, 3, 5, 8, 13}, widths[] = {1, 3, 7, 15, 16, 18, 35};
+    static const struct {
+        ptrdiff_t kernel[2], stride[2];
+    } kind[] = {{{3, 5}, {1, 2}}, {{5, 3}, {2, 2}},  {{6, 4}, {2, 1}}, {{11, 2}, {4, 1}},
+                {{4, 4}, {1, 1}}, {{7, 7}, {2, 2}},  {{8, 2}, {2, 3}}, {{5, 5}, {1, 1}},
+                {{5, 3}, {1, 1}}, {{10, 2}, {2, 1}}, {{9, 3}, {3, 2}}, {{3, 7}, {1, 1}}};
+    static const gc_dtype dtypes[] = {GC_F32, GC_F64, GC_F16, GC_F32, GC_BF16};
+    enum { nheights = sizeof heights / sizeof *heights, nwidths = sizeof widths / sizeof *widths };
+    enum { kinds = sizeof kind / sizeof *kind, turns = 5 };
+    if (index >= nheights * nwidths * kinds * turns) return 0;
+    const int k = index / turns / nheights / nwidths;
+    *p = (gc_problem){
+        .op = GC_CONV,
+        .dtype = dtypes[index % turns],
+        .ndim = 2,
+        .batch = 1 + index % 2,
+        .groups = 1 + index % 3,
+        .in_per_group = in[index / 2 % 3],
+        .out_per_group = out[index / 3 % 4],
+        .in_size = {heights[index / turns % nheights], widths[index / turns / nheights % nwidths]},
+        .has_residual = index % 3 == 0,
+    };
+    problem_activate(index, p);
+    for (int i = 0; i < 2; i++) {
+        const ptrdiff_t reach = kind[k].kernel[i] - 1, stride = kind[k].stride[i];
+        p->kernel[i] = kind[k].kernel[i];
+        p->stride[i] = stride;
+        p->dilation[i] = 1;
+        p->pad_before[i] = (ptrdiff_t[]){reach / 2, 0, reach + 1}[(index + i) % 3];
+        const ptrdiff_t n = p->in_size[i] - 1 + p->pad_before[i] + reach / 2 - reach;
+        p->out_size[i] = n < 0 ? 1 : n / stride + 1;
+    }
+    return 1;
+}
+
 int problem_long(int index, gc_problem *p) {
     static const ptrdiff_t widths[] = {1, 2, 31, 32, 33, 34, 60, 66, 67, 100, 131, 200};
     static const struct {

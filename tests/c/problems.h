@@ -29,6 +29,10 @@ int problem_lanes(int index, gc_problem *p);
  * is behind the last. */
 int problem_columns(int index, gc_problem *p);
 
+/* Groups of 3 and more channels by kernels of 3 to 5 rows for each row of the stride, of every type, around the edges of
+ * blocks of rows and of vectors of positions: 0 when `index` is behind the last. */
+int problem_strided(int index, gc_problem *p);
+
 /* Depthwise problems of one dimension and stride 1, around the edges of tiles of vectors: 0 when `index` is
  * behind the last. */
 int problem_line(int index, gc_problem *p);

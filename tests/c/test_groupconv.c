@@ -51,7 +51,7 @@ static void check_listed(listed *problem, layout only, int first, int each, cons
 
 static void check_isa(int index, int problems, int each) {
     const char *isa = gc_isa_name(index);
-    char runs[512];
+    char runs[1024];
     random_restart();
     for (int o = 0; o < 3; o++)
         for (int d = 0; d < 4; d++)
@@ -69,6 +69,7 @@ static void check_isa(int index, int problems, int each) {
     check_listed(problem_lanes, CHANNELS_LAST, index, each, isa);
     check_listed(problem_columns, ROWS, index, each, isa);
     check_listed(problem_columns, CHANNELS_LAST, index, each, isa);
+    check_listed(problem_strided, ROWS, index, each, isa);
     check_listed(problem_larger, ROWS, 0, 1, isa);
     check_api();
     runs_text(runs, sizeof runs);

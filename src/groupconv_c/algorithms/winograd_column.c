@@ -29,6 +29,11 @@ static size_t window_reals(const gc_plan *plan, const gc_winograd_column *s) {
     return (size_t)(GC_COLUMN_WINDOW * s->element + reach);
 }
 
+/* Reals of an input channel. */
+static size_t channel_reals(const gc_problem *p) {
+    return (size_t)(p->in_size[0] * p->in_size[1] * p->in_size[2]);
+}
+
 gc_winograd_column_sizes gc_winograd_column_scratch(const gc_plan *plan,
                                                     const gc_winograd_column *s) {
     const size_t size = plan->kernels->real_size, line = 64;
@@ -37,8 +42,10 @@ gc_winograd_column_sizes gc_winograd_column_scratch(const gc_plan *plan,
         .windows = gc_round_up(window_reals(plan, s) * size, line),
         .planes =
             gc_round_up(gc_planes_elements(&s->planes, plan->problem.in_per_group) * size, line),
+        .channel = s->converts ? gc_round_up(channel_reals(&plan->problem) * size, line) : 0,
         .products = GC_COLUMN_WINDOW * tile,
         .tile = (size_t)s->outputs * tile,
+        .rows = s->plain ? 0 : (size_t)(s->kb * s->windows.extent[1] * s->windows.extent[2]) * size,
     };
 }
 
@@ -173,7 +180,7 @@ static gc_status create_pieces(const gc_plan *plan, gc_winograd_column *s) {
                 s->pieces[count++] = (gc_column_piece){
                     .row = row,
                     .column = column - l,
-                    .out = row * p->output_strides[3] / size + column - l,
+                    .out = row * s->out_row + column - l,
                     .residual = row * p->residual_strides[3] / size + column - l,
                     .lanes = {.bits = (uint32_t)(((1ull << results) - 1) << l),
                               .count = (uint16_t)results},
@@ -201,16 +208,36 @@ static double predict(const gc_plan *plan, const gc_winograd_column *s, double c
         (double)(p->in_per_group * s->windows.nplanes * s->windows.size[0]) *
         (double)s->windows.size[1] *
         ((double)gc_ceil_div(s->windows.size[2], plan->kernels->lanes) * 14 + 10);
-    const double outputs = k * vectors * (s->plain ? 14 + 3 * (double)s->outputs : 80);
-    const double pack = s->in_place
-                            ? 0
-                            : (double)gc_planes_elements(&s->planes, p->in_per_group) *
-                                  (p->input_strides[4] == plan->storage_size ? 4 / lanes : 1.5);
+    const int even = p->output_strides[4] == plan->storage_size;
+    const double finish = s->plain ? 0 : even ? 3 : 2.5 * lanes;
+    const double outputs = k * vectors * (14 + (3 + finish) * (double)s->outputs);
+    const double elements =
+        s->in_place ? 0 : (double)gc_planes_elements(&s->planes, p->in_per_group);
+    const double pack =
+        s->converts ? (double)p->in_per_group * (double)channel_reals(p) * 1.5 / lanes
+                    : elements * (p->input_strides[4] == plan->storage_size ? 4 / lanes : 1.5);
     const double weights = gc_weights_cycles(k * (double)gc_winograd_column_per_k(s) *
                                              (double)plan->kernels->real_size);
     const double wait = plan->kernels->registers < 32 ? 1.08 : 1.25;
     const double cycles = boxes * (products + windows + outputs + pack) * wait + weights;
     return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;
+}
+
+/* Whether the windows are read from rows as they lie, or as they lie once a channel of halves is converted. */
+static void choose_source(const gc_plan *plan, gc_winograd_column *s) {
+    enum { most_converted = 64 * 1024 };
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t *i = p->input_strides, size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t item = plan->storage_size, row = p->in_size[2];
+    if (p->padding_mode != GC_ZEROS || s->axes[2].in_step != 1 || i[4] != item) return;
+    s->converts = item != size;
+    s->in_place = 1;
+    s->from_row = s->converts ? size * row : i[3];
+    s->from_depth = s->converts ? s->from_row * p->in_size[1] : i[2];
+    if (s->converts) /* whole channels, once */
+        s->in_place = s->converts = (p->in_size[1] == 1 || i[3] == item * row) &&
+                                    s->boxes[0] * s->boxes[1] == 1 &&
+                                    channel_reals(p) <= most_converted;
 }
 
 static gc_status create(gc_plan *plan, ptrdiff_t outputs) {
@@ -225,13 +252,13 @@ static gc_status create(gc_plan *plan, ptrdiff_t outputs) {
     choose_boxes(plan, s);
     gc_weights_create(&s->raw, plan);
     gc_weights_convert(&s->raw);
+    choose_source(plan, s);
+    s->plain = gc_activation_clamp(p->activation, &s->low, &s->high) && gc_output_is_rows(plan) &&
+               gc_residual_is_rows(plan);
+    s->out_row = s->plain ? p->output_strides[3] / size : s->windows.extent[2];
     status = create_taps(plan, s);
     if (status == GC_OK) status = create_pieces(plan, s);
     if (status != GC_OK) return status;
-    s->in_place = p->padding_mode == GC_ZEROS && s->axes[2].in_step == 1 &&
-                  plan->storage_size == size && p->input_strides[4] == size;
-    s->plain = gc_activation_clamp(p->activation, &s->low, &s->high) && gc_output_is_rows(plan) &&
-               gc_residual_is_rows(plan);
     double cycles_per_tap;
     s->kb = gc_choose_kb(plan->kernels, p->out_per_group, s->vectors, &cycles_per_tap);
     s->kblocks = gc_ceil_div(p->out_per_group, s->kb);
@@ -240,7 +267,7 @@ static gc_status create(gc_plan *plan, ptrdiff_t outputs) {
     plan->units = p->batch * blocks * s->parts;
     if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     const gc_winograd_column_sizes z = gc_winograd_column_scratch(plan, s);
-    plan->scratch_size = z.windows + z.planes + z.products + z.tile;
+    plan->scratch_size = z.windows + z.planes + z.channel + z.products + z.tile + z.rows;
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_size =
         (size_t)(plan->prepare_units * gc_winograd_column_per_k(s)) * plan->kernels->real_size;
@@ -313,26 +340,29 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
         text, size,
         "F(%td, %td) down columns, %s, boxes of %td x %td rows; products up to %d output channels "
         "x %d vectors of %d lanes",
-        s->outputs, GC_COLUMN_WINDOW + 1 - s->outputs, s->in_place ? "in place" : "packed",
+        s->outputs, GC_COLUMN_WINDOW + 1 - s->outputs,
+        s->converts   ? "converted"
+        : s->in_place ? "in place"
+                      : "packed",
         s->windows.extent[0], s->windows.extent[1], s->kb, plan->kernels->max_vb[s->kb - 1],
         plan->kernels->lanes);
 }
 
 /* Each is an algorithm of its own: a name tells which operations make a result. */
-#define WINOGRAD_COLUMN(outputs)                                                               \
-    static const char *refuse_##outputs(const gc_plan *plan) { return refuse(plan, outputs); } \
-    static gc_status create_##outputs(gc_plan *plan) { return create(plan, outputs); }         \
-    const gc_algorithm gc_winograd_##outputs##x1 = {                                           \
-        .name = "winograd_" #outputs "x1",                                                     \
-        .refuse = refuse_##outputs,                                                            \
-        .create = create_##outputs,                                                            \
-        .destroy = destroy,                                                                    \
-        .prepare = prepare,                                                                    \
-        .work = gc_winograd_column_work,                                                       \
-        .unit_cost = unit_cost,                                                                \
-        .describe = describe,                                                                  \
+#define WINOGRAD_COLUMN(variable, text, outputs)                                                \
+    static const char *refuse_##variable(const gc_plan *plan) { return refuse(plan, outputs); } \
+    static gc_status create_##variable(gc_plan *plan) { return create(plan, outputs); }         \
+    const gc_algorithm gc_##variable = {                                                        \
+        .name = text,                                                                           \
+        .refuse = refuse_##variable,                                                            \
+        .create = create_##variable,                                                            \
+        .destroy = destroy,                                                                     \
+        .prepare = prepare,                                                                     \
+        .work = gc_winograd_column_work,                                                        \
+        .unit_cost = unit_cost,                                                                 \
+        .describe = describe,                                                                   \
     }
 
-WINOGRAD_COLUMN(4);
-WINOGRAD_COLUMN(3);
-WINOGRAD_COLUMN(2);
+WINOGRAD_COLUMN(winograd_4x1, "winograd_4x1", 4);
+WINOGRAD_COLUMN(winograd_3x1, "winograd_3x1", 3);
+WINOGRAD_COLUMN(winograd_2x1, "winograd_2x1", 2);

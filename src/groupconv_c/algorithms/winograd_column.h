@@ -15,8 +15,11 @@ typedef struct gc_winograd_column {
     gc_planes windows; /* one element of all of its windows: a row for each block of output rows */
     ptrdiff_t element; /* reals from an element of the windows to the next */
     ptrdiff_t boxes[3];
-    int in_place; /* windows are read from the caller's rows */
-    int plain;    /* the transform stores results */
+    int in_place;                   /* windows are read from rows as they lie, */
+    int converts;                   /* those of a converted channel */
+    ptrdiff_t from_row, from_depth; /* bytes between them */
+    int plain; /* the transform stores results; otherwise they wait for their rows to be whole, */
+    ptrdiff_t out_row; /* so many reals apart */
     double low, high;
     ptrdiff_t ntaps, *taps; /* of one element, in bytes */
     ptrdiff_t *direct_taps; /* of a packed box, in the order of the weights */
@@ -39,7 +42,7 @@ ptrdiff_t gc_winograd_column_start(const gc_winograd_column *s, ptrdiff_t phase)
 
 /* Bytes of each part of a thread's scratch memory, in this order. */
 typedef struct gc_winograd_column_sizes {
-    size_t windows, planes, products, tile;
+    size_t windows, planes, channel, products, tile, rows;
 } gc_winograd_column_sizes;
 
 gc_winograd_column_sizes gc_winograd_column_scratch(const gc_plan *plan,
@@ -47,9 +50,9 @@ gc_winograd_column_sizes gc_winograd_column_scratch(const gc_plan *plan,
 
 /* A box of one image and group: where its input is, its windows and, once it is packed, its planes. */
 typedef struct gc_winograd_column_box {
-    const char *image;   /* of the group's first channel */
-    ptrdiff_t origin[3]; /* of its results */
-    char *windows, *planes;
+    const char *image;                /* of the group's first channel */
+    ptrdiff_t origin[3];              /* of its results */
+    char *windows, *planes, *channel; /* one that is converted */
     int packed;
 } gc_winograd_column_box;
 

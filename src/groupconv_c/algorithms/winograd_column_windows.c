@@ -28,19 +28,18 @@ static void zero_windows(const gc_winograd_column *s, char *to, ptrdiff_t size) 
         memset(to + e * s->element * size, 0, (size_t)(reals * size));
 }
 
-/* Windows of one channel from the caller's rows. */
+/* Windows of one channel from its rows. */
 static void transform_in_place(const gc_plan *plan, const gc_winograd_column_box *b,
                                gc_winograd_column_input a, const char *channel, char *to) {
-    const gc_problem *p = &plan->problem;
     const gc_winograd_column *s = plan->state;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     const gc_axis *d = &s->axes[0], *h = &s->axes[1], *w = &s->axes[2];
-    a.from_row = h->in_step * p->input_strides[3];
+    a.from_row = h->in_step * s->from_row;
     a.first = gc_min(gc_max(-w->min_shift, 0), a.n);
     a.last = gc_min(a.n, w->in_size - w->min_shift);
     for (ptrdiff_t plane = 0; plane < s->windows.nplanes; plane++) {
         const ptrdiff_t phase = plane % h->nphases, deep_phase = d->phases[plane / h->nphases];
-        const char *rows = channel + h->phases[phase] * p->input_strides[3];
+        const char *rows = channel + h->phases[phase] * s->from_row;
         a.top = b->origin[1] + gc_winograd_column_start(s, phase);
         a.height = gc_ceil_div(gc_max(h->in_size - h->phases[phase], 0), h->in_step);
         for (ptrdiff_t i = 0; i < s->windows.size[0]; i++) {
@@ -50,7 +49,7 @@ static void transform_in_place(const gc_plan *plan, const gc_winograd_column_box
                 zero_windows(s, a.out, size);
                 continue;
             }
-            a.from = rows + z * p->input_strides[2] + (w->min_shift + a.first) * size;
+            a.from = rows + z * s->from_depth + (w->min_shift + a.first) * size;
             plan->kernels->winograd_column_input(&a);
         }
     }
@@ -74,6 +73,15 @@ static void transform_packed(const gc_plan *plan, gc_winograd_column_input a, co
     }
 }
 
+/* A channel of halves, whose depths are contiguous rows. */
+static void convert(const gc_plan *plan, const char *from, char *to) {
+    const gc_problem *p = &plan->problem;
+    const gc_winograd_column *s = plan->state;
+    const ptrdiff_t *i = p->input_strides, rows = p->in_size[1] * p->in_size[2];
+    for (ptrdiff_t z = 0; z < p->in_size[0]; z++)
+        plan->kernels->load(to + z * s->from_depth, from + z * i[2], i[4], rows, p->dtype);
+}
+
 void gc_winograd_column_transform(const gc_plan *plan, gc_winograd_column_box *b) {
     const gc_problem *p = &plan->problem;
     const gc_winograd_column *s = plan->state;
@@ -89,8 +97,10 @@ void gc_winograd_column_transform(const gc_plan *plan, gc_winograd_column_box *b
     if (!s->in_place) gc_winograd_column_pack(plan, b);
     for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
         char *to = b->windows + c * s->windows.channel * size;
+        const char *from = b->image + c * p->input_strides[1];
+        if (s->converts) convert(plan, from, b->channel);
         if (s->in_place)
-            transform_in_place(plan, b, a, b->image + c * p->input_strides[1], to);
+            transform_in_place(plan, b, a, s->converts ? b->channel : from, to);
         else
             transform_packed(plan, a, b->planes + c * s->planes.channel * size, to);
     }

@@ -36,7 +36,7 @@ typedef struct box {
     const gc_winograd_column *s;
     gc_winograd_column_box in;
     ptrdiff_t size[3]; /* of its results */
-    char *products, *results;
+    char *products, *results, *rows;
     region later[2];         /* results, input */
     ptrdiff_t residual_next; /* bytes from a block's residual to that of the next one */
 } box;
@@ -45,13 +45,17 @@ static void bind(box *b, char *scratch) {
     const gc_winograd_column_sizes z = gc_winograd_column_scratch(b->run->plan, b->s);
     b->in.windows = scratch;
     b->in.planes = b->in.windows + z.windows;
-    b->products = b->in.planes + z.planes;
+    b->in.channel = b->in.planes + z.planes;
+    b->products = b->in.channel + z.channel;
     b->results = b->products + z.products;
+    b->rows = b->results + z.tile;
     gc_winograd_column_clear(b->run->plan, &b->in);
 }
 
-/* Replaces results of a tile's vector v that are not finite, row r of channel k at to + k*channel + r*row bytes. */
-static void mend(box *b, const tile *t, ptrdiff_t v, char *to, ptrdiff_t channel, ptrdiff_t row) {
+/* Replaces results of a tile's vector v that are not finite. Row r of channel k is at to + k*channel + r*row bytes, in
+ * place of the vector's lanes or, `placed`, where its pieces belong. */
+static void mend(box *b, const tile *t, ptrdiff_t v, char *to, ptrdiff_t channel, ptrdiff_t row,
+                 int placed) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd_column *s = b->s;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
@@ -64,7 +68,7 @@ static void mend(box *b, const tile *t, ptrdiff_t v, char *to, ptrdiff_t channel
         const ptrdiff_t first = p->lanes.count ? __builtin_ctz(p->lanes.bits) : 0;
         for (ptrdiff_t i = 0; i < t->kb * rows; i++) {
             const ptrdiff_t k = i / rows, r = i % rows;
-            char *results = to + k * channel + r * row + first * size;
+            char *results = to + k * channel + r * row + (first + (placed ? p->out : 0)) * size;
             int finite = 1;
             for (ptrdiff_t l = 0; l < p->lanes.count; l++)
                 finite &= isfinite(gc_read_real(results, l, size)) != 0;
@@ -82,7 +86,7 @@ static void mend(box *b, const tile *t, ptrdiff_t v, char *to, ptrdiff_t channel
     }
 }
 
-/* Results of a tile by way of scratch memory: those that the transform cannot store, or that are not finite. */
+/* Results of a tile again, by way of scratch memory: some of them are not finite. */
 static void finish_apart(box *b, const tile *t, gc_winograd_column_output a) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd_column *s = b->s;
@@ -101,9 +105,9 @@ static void finish_apart(box *b, const tile *t, gc_winograd_column_output a) {
     a.clamp = 0;
     a.low = -INFINITY;
     a.high = INFINITY;
-    if (plan->kernels->winograd_column_output[s->outputs - 2](&a))
-        for (ptrdiff_t i = 0; i < t->vb; i++)
-            mend(b, t, t->v + i, b->results + i * lanes * size, a.out_k * size, a.out_row * size);
+    plan->kernels->winograd_column_output[s->outputs - 2](&a);
+    for (ptrdiff_t i = 0; i < t->vb; i++)
+        mend(b, t, t->v + i, b->results + i * lanes * size, a.out_k * size, a.out_row * size, 0);
     gc_target target = t->target;
     target.row *= s->outputs;
     target.residual_row *= s->outputs;
@@ -136,12 +140,63 @@ static void finish(box *b, const tile *t) {
         .residual_next = b->residual_next,
         .channels = t->kb,
         .vectors = (int)t->vb,
-        .clamp = plan->problem.activation != GC_IDENTITY,
-        .low = s->low,
-        .high = s->high,
+        .clamp = s->plain && plan->problem.activation != GC_IDENTITY,
+        .low = s->plain ? s->low : -INFINITY,
+        .high = s->plain ? s->high : INFINITY,
     };
-    if (!s->plain || plan->kernels->winograd_column_output[s->outputs - 2](&a))
+    if (!plan->kernels->winograd_column_output[s->outputs - 2](&a)) return;
+    if (s->plain) {
         finish_apart(b, t, a);
+        return;
+    }
+    for (ptrdiff_t i = 0; i < t->vb; i++)
+        mend(b, t, t->v + i, t->target.base, t->target.channel, t->target.row, 1);
+}
+
+/* Rows first .. last - 1 of a depth of the box, from column x on, from where they wait to their place. */
+static void store_rows(const box *b, const gc_target *to, int kb, ptrdiff_t first, ptrdiff_t last,
+                       ptrdiff_t x, ptrdiff_t n) {
+    const gc_plan *plan = b->run->plan;
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, wide = b->size[2];
+    const int joined = n == wide && to->row == wide * to->column &&
+                       (to->residual == NULL || to->residual_row == wide * to->residual_column);
+    const ptrdiff_t rows = joined ? last - first : 1;
+    gc_finish f = {
+        .to_stride = to->column,
+        .residual_stride = to->residual_column,
+        .n = rows * n,
+        .dtype = p->dtype,
+        .activation = p->activation,
+        .parameter = p->activation_parameter,
+    };
+    for (int k = 0; k < kb; k++)
+        for (ptrdiff_t y = first; y < last; y += rows) {
+            f.from = b->rows + ((k * b->s->windows.extent[1] + y) * wide + x) * size;
+            f.to = to->base + k * to->channel + y * to->row + x * to->column;
+            if (to->residual)
+                f.residual = to->residual + k * to->residual_channel + y * to->residual_row +
+                             x * to->residual_column;
+            plan->kernels->finish(&f);
+        }
+}
+
+/* Results of vectors first .. last - 1 of a depth: whole blocks at once. */
+static void store_waiting(const box *b, const gc_target *to, int kb, ptrdiff_t first,
+                          ptrdiff_t last) {
+    const gc_winograd_column *s = b->s;
+    const ptrdiff_t lanes = b->run->plan->kernels->lanes, pitch = s->windows.pitch;
+    const ptrdiff_t wide = b->size[2], blocks = gc_ceil_div(b->size[1], s->outputs);
+    for (ptrdiff_t block = first * lanes / pitch, next; block < blocks; block = next) {
+        const ptrdiff_t x = gc_max(first * lanes - block * pitch, 0);
+        const ptrdiff_t end = gc_min(last * lanes - block * pitch, wide);
+        if (end <= 0) break;
+        next = block + 1;
+        while (x == 0 && next < blocks && last * lanes - next * pitch >= wide) next++;
+        if (x < end)
+            store_rows(b, to, kb, block * s->outputs, gc_min(next * s->outputs, b->size[1]), x,
+                       end - x);
+    }
 }
 
 /* Where to ask from now: the next step of a region. */
@@ -225,21 +280,29 @@ static void run_block(box *b, const place *at, ptrdiff_t first, ptrdiff_t last) 
     const ptrdiff_t blocks = gc_ceil_div(b->size[1], s->outputs);
     const ptrdiff_t flat = (blocks - 1) * s->windows.pitch + b->size[2];
     const ptrdiff_t vectors = gc_ceil_div(flat, plan->kernels->lanes);
+    const gc_target waiting = {
+        .base = b->rows,
+        .channel = s->windows.extent[1] * s->out_row * size,
+        .row = s->out_row * size,
+    };
     tile t = {
         .kb = at->kb,
         .weights = (const char *)b->run->weights + at->k * gc_winograd_column_per_k(s) * size,
         .init = (const char *)b->run->bias + at->k * size,
-        .target = target_of(b->run, at),
     };
+    gc_target target = target_of(b->run, at);
     for (; t.depth < b->size[0]; t.depth++) {
+        const ptrdiff_t begin = gc_max(first - t.depth * s->vectors, 0);
         const ptrdiff_t end = gc_min(last - t.depth * s->vectors, vectors);
-        for (t.v = gc_max(first - t.depth * s->vectors, 0); t.v < end; t.v += t.vb) {
+        t.target = s->plain ? target : waiting;
+        for (t.v = begin; t.v < end; t.v += t.vb) {
             t.vb = gc_even_tile(end, t.v, plan->kernels->max_vb[at->kb - 1]);
             multiply(b, &t);
             finish(b, &t);
         }
-        t.target.base += plan->problem.output_strides[2];
-        if (t.target.residual) t.target.residual += plan->problem.residual_strides[2];
+        if (!s->plain && begin < end) store_waiting(b, &target, at->kb, begin, end);
+        target.base += plan->problem.output_strides[2];
+        if (target.residual) target.residual += plan->problem.residual_strides[2];
     }
 }
 
