@@ -124,14 +124,17 @@ def units(case: Case) -> int:
     return min(case.in_per_group + TRANSFORMS, 64)
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_transforms_compute_a_convolution(name: str) -> None:
-    """What the bound is made of is Winograd's algorithm."""
-    kind = KINDS[name]
+def check_transforms(kind: Kind) -> None:
+    """What bounds are made of is Winograd's algorithm."""
     at, g, bt = transforms(kind)
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal(kind.outputs + kind.taps - 1), rng.standard_normal(kind.taps)
     np.testing.assert_allclose(at @ ((g @ w) * (bt @ x)), np.correlate(x, w), rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_transforms_compute_a_convolution(name: str) -> None:
+    check_transforms(KINDS[name])
 
 
 @each_problem
