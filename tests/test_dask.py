@@ -82,6 +82,29 @@ def test_same_bits_however_cut(
     assert_same(lazy, expected)
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "kernel", "stride"),
+    [
+        ("winograd_4x1", 3, 1),
+        ("winograd_3x1", 7, 2),
+        ("winograd_2x1", 5, 1),
+        ("winograd_1x4", 3, 1),
+        ("winograd_4x4", 3, 1),
+        ("winograd_2x2", 3, 1),
+    ],
+)
+def test_pieces_begin_where_tiles_do(algorithm: str, kernel: int, stride: int) -> None:
+    """Whatever the size of the tiles: rows and columns are cut elsewhere."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((1, 8, 41, 43)).astype("f4")
+    w = rng.standard_normal((5, 8, kernel, kernel)).astype("f4")
+    options = {"stride": stride, "padding": 1, "algorithm": algorithm}
+    expected = groupconv.conv2d(x, w, **options)
+    for size in (5, 8, 10, 13):
+        lazy = gd.conv2d(da.from_array(x, chunks=(1, 8, size, size)), w, **options)
+        assert_same(lazy, expected)
+
+
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("layer", LAYERS)
 def test_same_bits_whatever_algorithm_a_layer_gets(layer: str, cut: str) -> None:

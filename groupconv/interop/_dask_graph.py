@@ -18,10 +18,6 @@ from groupconv.interop._windows import Axis, Run, Window
 
 AnyArray: TypeAlias = da.Array | np.ndarray[Any, Any]
 
-# Winograd's tiles are 4 or 2 outputs wide, and an output's bits depend on its place in its tile.
-# The outputs of a transposed convolution's tile lie `stride` apart.
-_WINOGRAD_TILE = 4
-
 
 class Operands(NamedTuple):
     """The arrays of one convolution, all of Dask's."""
@@ -173,7 +169,9 @@ def _tile(algorithm: str, arguments: Arguments, geometry: Geometry) -> int:
     wherever it lies.
     """
     if algorithm.startswith("winograd"):
-        return _WINOGRAD_TILE * (max(arguments.stride) if arguments.transposed else 1)
+        # winograd_3x1: tiles of 3 x 1 outputs, which lie `stride` apart if transposed
+        tile = max(int(size) for size in algorithm.split("_")[1].split("x"))
+        return tile * (max(arguments.stride) if arguments.transposed else 1)
     if algorithm.endswith("fourier"):  # blocks along rows: fourier.c, depthwise_fourier.c
         span = arguments.dilation[-1] * (geometry.kernel[-1] - 1) + 1
         points = 1 << (2 * span - 1).bit_length()
