@@ -44,8 +44,7 @@ gc_winograd_column_sizes gc_winograd_column_scratch(const gc_plan *plan,
             gc_round_up(gc_planes_elements(&s->planes, plan->problem.in_per_group) * size, line),
         .channel = s->converts ? gc_round_up(channel_reals(&plan->problem) * size, line) : 0,
         .products = GC_COLUMN_WINDOW * tile,
-        .tile = (size_t)s->outputs * tile,
-        .rows = s->plain ? 0 : (size_t)(s->kb * s->windows.extent[1] * s->windows.extent[2]) * size,
+        .rows = (size_t)(s->kb * s->windows.extent[1] * s->windows.extent[2]) * size,
     };
 }
 
@@ -162,8 +161,7 @@ static gc_status create_taps(const gc_plan *plan, gc_winograd_column *s) {
 
 /* Vectors of flat positions, and the parts of their lanes that are results of one block. */
 static gc_status create_pieces(const gc_plan *plan, gc_winograd_column *s) {
-    const gc_problem *p = &plan->problem;
-    const ptrdiff_t lanes = plan->kernels->lanes, size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t lanes = plan->kernels->lanes;
     const ptrdiff_t pitch = s->windows.pitch, columns = s->windows.extent[2];
     const ptrdiff_t blocks = s->windows.size[1];
     s->vectors = gc_ceil_div((blocks - 1) * pitch + columns, lanes);
@@ -180,8 +178,7 @@ static gc_status create_pieces(const gc_plan *plan, gc_winograd_column *s) {
                 s->pieces[count++] = (gc_column_piece){
                     .row = row,
                     .column = column - l,
-                    .out = row * s->out_row + column - l,
-                    .residual = row * p->residual_strides[3] / size + column - l,
+                    .at = row * columns + column - l, /* rows follow each other */
                     .lanes = {.bits = (uint32_t)(((1ull << results) - 1) << l),
                               .count = (uint16_t)results},
                     .more = 1,
@@ -242,7 +239,6 @@ static void choose_source(const gc_plan *plan, gc_winograd_column *s) {
 
 static gc_status create(gc_plan *plan, ptrdiff_t outputs) {
     const gc_problem *p = &plan->problem;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
     gc_winograd_column *s = plan->state = calloc(1, sizeof *s);
     if (s == NULL) return GC_ERROR_MEMORY;
     s->outputs = outputs;
@@ -255,7 +251,7 @@ static gc_status create(gc_plan *plan, ptrdiff_t outputs) {
     choose_source(plan, s);
     s->plain = gc_activation_clamp(p->activation, &s->low, &s->high) && gc_output_is_rows(plan) &&
                gc_residual_is_rows(plan);
-    s->out_row = s->plain ? p->output_strides[3] / size : s->windows.extent[2];
+
     status = create_taps(plan, s);
     if (status == GC_OK) status = create_pieces(plan, s);
     if (status != GC_OK) return status;
@@ -267,7 +263,7 @@ static gc_status create(gc_plan *plan, ptrdiff_t outputs) {
     plan->units = p->batch * blocks * s->parts;
     if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) plan->units = 0;
     const gc_winograd_column_sizes z = gc_winograd_column_scratch(plan, s);
-    plan->scratch_size = z.windows + z.planes + z.channel + z.products + z.tile + z.rows;
+    plan->scratch_size = z.windows + z.planes + z.channel + z.products + z.rows;
     plan->prepare_units = p->groups * p->out_per_group;
     plan->prepared_size =
         (size_t)(plan->prepare_units * gc_winograd_column_per_k(s)) * plan->kernels->real_size;

@@ -18,8 +18,7 @@ typedef struct gc_winograd_column {
     int in_place;                   /* windows are read from rows as they lie, */
     int converts;                   /* those of a converted channel */
     ptrdiff_t from_row, from_depth; /* bytes between them */
-    int plain; /* the transform stores results; otherwise they wait for their rows to be whole, */
-    ptrdiff_t out_row; /* so many reals apart */
+    int plain; /* the transform stores results; otherwise they wait for their rows to be whole */
     double low, high;
     ptrdiff_t ntaps, *taps; /* of one element, in bytes */
     ptrdiff_t *direct_taps; /* of a packed box, in the order of the weights */
@@ -42,7 +41,7 @@ ptrdiff_t gc_winograd_column_start(const gc_winograd_column *s, ptrdiff_t phase)
 
 /* Bytes of each part of a thread's scratch memory, in this order. */
 typedef struct gc_winograd_column_sizes {
-    size_t windows, planes, channel, products, tile, rows;
+    size_t windows, planes, channel, products, rows;
 } gc_winograd_column_sizes;
 
 gc_winograd_column_sizes gc_winograd_column_scratch(const gc_plan *plan,

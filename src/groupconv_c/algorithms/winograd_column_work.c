@@ -36,7 +36,7 @@ typedef struct box {
     const gc_winograd_column *s;
     gc_winograd_column_box in;
     ptrdiff_t size[3]; /* of its results */
-    char *products, *results, *rows;
+    char *products, *rows;
     region later[2];         /* results, input */
     ptrdiff_t residual_next; /* bytes from a block's residual to that of the next one */
 } box;
@@ -47,18 +47,15 @@ static void bind(box *b, char *scratch) {
     b->in.planes = b->in.windows + z.windows;
     b->in.channel = b->in.planes + z.planes;
     b->products = b->in.channel + z.channel;
-    b->results = b->products + z.products;
-    b->rows = b->results + z.tile;
+    b->rows = b->products + z.products;
     gc_winograd_column_clear(b->run->plan, &b->in);
 }
 
-/* Replaces results of a tile's vector v that are not finite. Row r of channel k is at to + k*channel + r*row bytes, in
- * place of the vector's lanes or, `placed`, where its pieces belong. */
-static void mend(box *b, const tile *t, ptrdiff_t v, char *to, ptrdiff_t channel, ptrdiff_t row,
-                 int placed) {
+/* Replaces waiting results of a tile's vector v that are not finite. */
+static void mend(box *b, const tile *t, ptrdiff_t v) {
     const gc_plan *plan = b->run->plan;
     const gc_winograd_column *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, wide = b->size[2];
     double sums[GC_MAX_LANES];
     gc_tap_sum sum = {.taps = s->direct_taps, .ntaps = s->raw.per_k, .out = sums};
     gc_winograd_column_pack(plan, &b->in);
@@ -68,7 +65,8 @@ static void mend(box *b, const tile *t, ptrdiff_t v, char *to, ptrdiff_t channel
         const ptrdiff_t first = p->lanes.count ? __builtin_ctz(p->lanes.bits) : 0;
         for (ptrdiff_t i = 0; i < t->kb * rows; i++) {
             const ptrdiff_t k = i / rows, r = i % rows;
-            char *results = to + k * channel + r * row + (first + (placed ? p->out : 0)) * size;
+            char *results =
+                b->rows + ((k * s->windows.extent[1] + r) * wide + p->at + first) * size;
             int finite = 1;
             for (ptrdiff_t l = 0; l < p->lanes.count; l++)
                 finite &= isfinite(gc_read_real(results, l, size)) != 0;
@@ -84,73 +82,6 @@ static void mend(box *b, const tile *t, ptrdiff_t v, char *to, ptrdiff_t channel
                     memcpy(results + l * size, (const char *)sums + l * size, (size_t)size);
         }
     }
-}
-
-/* Results of a tile again, by way of scratch memory: some of them are not finite. */
-static void finish_apart(box *b, const tile *t, gc_winograd_column_output a) {
-    const gc_plan *plan = b->run->plan;
-    const gc_winograd_column *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t pitch = s->windows.pitch, columns = b->size[2];
-    gc_column_piece whole[GC_MAX_VB];
-    for (ptrdiff_t i = 0; i < t->vb; i++)
-        whole[i] = (gc_column_piece){.out = i * lanes,
-                                     .lanes = {.bits = UINT32_MAX, .count = (uint16_t)lanes}};
-    a.pieces = whole;
-    a.height = s->outputs;
-    a.out = b->results;
-    a.out_k = t->vb * lanes;
-    a.out_row = t->kb * a.out_k;
-    a.residual = NULL;
-    a.clamp = 0;
-    a.low = -INFINITY;
-    a.high = INFINITY;
-    plan->kernels->winograd_column_output[s->outputs - 2](&a);
-    for (ptrdiff_t i = 0; i < t->vb; i++)
-        mend(b, t, t->v + i, b->results + i * lanes * size, a.out_k * size, a.out_row * size, 0);
-    gc_target target = t->target;
-    target.row *= s->outputs;
-    target.residual_row *= s->outputs;
-    for (ptrdiff_t r = 0; r < s->outputs; r++) {
-        const ptrdiff_t blocks = gc_ceil_div(b->size[1] - r, s->outputs); /* with such a row */
-        const ptrdiff_t flat = blocks > 0 ? (blocks - 1) * pitch + columns : 0;
-        gc_tile_finish(plan, &target, b->results + r * a.out_row * size, a.out_k, t->kb,
-                       t->v * lanes, gc_min(t->vb * lanes, flat - t->v * lanes), pitch, columns);
-        target.base += t->target.row;
-        if (target.residual) target.residual += t->target.residual_row;
-    }
-}
-
-static void finish(box *b, const tile *t) {
-    const gc_plan *plan = b->run->plan;
-    const gc_winograd_column *s = b->s;
-    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
-    const gc_winograd_column_output a = {
-        .in = b->products,
-        .init = t->init,
-        .residual = t->target.residual,
-        .out = t->target.base,
-        .pieces = s->pieces + s->first_piece[t->v],
-        .element = t->kb * t->vb * plan->kernels->lanes,
-        .height = b->size[1],
-        .out_k = t->target.channel / size,
-        .out_row = t->target.row / size,
-        .residual_k = t->target.residual_channel / size,
-        .residual_row = t->target.residual_row / size,
-        .residual_next = b->residual_next,
-        .channels = t->kb,
-        .vectors = (int)t->vb,
-        .clamp = s->plain && plan->problem.activation != GC_IDENTITY,
-        .low = s->plain ? s->low : -INFINITY,
-        .high = s->plain ? s->high : INFINITY,
-    };
-    if (!plan->kernels->winograd_column_output[s->outputs - 2](&a)) return;
-    if (s->plain) {
-        finish_apart(b, t, a);
-        return;
-    }
-    for (ptrdiff_t i = 0; i < t->vb; i++)
-        mend(b, t, t->v + i, t->target.base, t->target.channel, t->target.row, 1);
 }
 
 /* Rows first .. last - 1 of a depth of the box, from column x on, from where they wait to their place. */
@@ -197,6 +128,42 @@ static void store_waiting(const box *b, const gc_target *to, int kb, ptrdiff_t f
             store_rows(b, to, kb, block * s->outputs, gc_min(next * s->outputs, b->size[1]), x,
                        end - x);
     }
+}
+
+/* Results of a tile to their place. Those that the transform cannot store, or that are not finite, go by way of whole
+ * rows: until a block is done, where all of them wait, or at once. */
+static void finish(box *b, const tile *t) {
+    const gc_plan *plan = b->run->plan;
+    const gc_winograd_column *s = b->s;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size;
+    gc_winograd_column_output a = {
+        .in = b->products,
+        .init = t->init,
+        .residual = t->target.residual,
+        .out = t->target.base,
+        .pieces = s->pieces + s->first_piece[t->v],
+        .element = t->kb * t->vb * plan->kernels->lanes,
+        .height = b->size[1],
+        .out_k = t->target.channel / size,
+        .out_row = b->size[2],
+        .residual_k = t->target.residual_channel / size,
+        .residual_next = b->residual_next,
+        .channels = t->kb,
+        .vectors = (int)t->vb,
+        .clamp = plan->problem.activation != GC_IDENTITY,
+        .low = s->low,
+        .high = s->high,
+    };
+    if (s->plain && !plan->kernels->winograd_column_output[s->outputs - 2](&a)) return;
+    a.residual = NULL;
+    a.out = b->rows;
+    a.out_k = s->windows.extent[1] * b->size[2];
+    a.clamp = 0;
+    a.low = -INFINITY;
+    a.high = INFINITY;
+    if (plan->kernels->winograd_column_output[s->outputs - 2](&a))
+        for (ptrdiff_t i = 0; i < t->vb; i++) mend(b, t, t->v + i);
+    if (s->plain) store_waiting(b, &t->target, t->kb, t->v, t->v + t->vb);
 }
 
 /* Where to ask from now: the next step of a region. */
@@ -280,29 +247,24 @@ static void run_block(box *b, const place *at, ptrdiff_t first, ptrdiff_t last) 
     const ptrdiff_t blocks = gc_ceil_div(b->size[1], s->outputs);
     const ptrdiff_t flat = (blocks - 1) * s->windows.pitch + b->size[2];
     const ptrdiff_t vectors = gc_ceil_div(flat, plan->kernels->lanes);
-    const gc_target waiting = {
-        .base = b->rows,
-        .channel = s->windows.extent[1] * s->out_row * size,
-        .row = s->out_row * size,
-    };
     tile t = {
         .kb = at->kb,
         .weights = (const char *)b->run->weights + at->k * gc_winograd_column_per_k(s) * size,
         .init = (const char *)b->run->bias + at->k * size,
+        .target = target_of(b->run, at),
     };
-    gc_target target = target_of(b->run, at);
     for (; t.depth < b->size[0]; t.depth++) {
         const ptrdiff_t begin = gc_max(first - t.depth * s->vectors, 0);
         const ptrdiff_t end = gc_min(last - t.depth * s->vectors, vectors);
-        t.target = s->plain ? target : waiting;
+
         for (t.v = begin; t.v < end; t.v += t.vb) {
             t.vb = gc_even_tile(end, t.v, plan->kernels->max_vb[at->kb - 1]);
             multiply(b, &t);
             finish(b, &t);
         }
-        if (!s->plain && begin < end) store_waiting(b, &target, at->kb, begin, end);
-        target.base += plan->problem.output_strides[2];
-        if (target.residual) target.residual += plan->problem.residual_strides[2];
+        if (!s->plain && begin < end) store_waiting(b, &t.target, t.kb, begin, end);
+        t.target.base += plan->problem.output_strides[2];
+        if (t.target.residual) t.target.residual += plan->problem.residual_strides[2];
     }
 }
 

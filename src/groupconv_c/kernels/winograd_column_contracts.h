@@ -26,9 +26,9 @@ typedef struct gc_winograd_column_input {
 } gc_winograd_column_input;
 
 /* Lanes of a vector of flat positions that are results of one block, from row `row` of a box on: lane 0 lies in `column`,
- * `out` and `residual` reals from their begin. more: the next piece belongs to the same vector. */
+ * `at` reals from the begin of results and residual. more: the next piece belongs to the same vector. */
 typedef struct gc_column_piece {
-    ptrdiff_t row, column, out, residual;
+    ptrdiff_t row, column, at;
     gc_lanes lanes;
     int more;
 } gc_column_piece;
@@ -36,14 +36,14 @@ typedef struct gc_column_piece {
 /* winograd_column_output[outputs - 2]: `channels` output channels by `vectors` vectors of flat positions. From products at
  * in[e*element + (k*vectors + v)*lanes ..] to results: row r of a piece, of which the first `height` of the box are there,
  * at
- *   out[piece.out + k*out_k + r*out_row ..] =
- *     clamp(sum of products + init[k] + residual[piece.residual + k*residual_k + r*residual_row ..])
+  *   out[piece.at + k*out_k + r*out_row ..] =
+ *     clamp(sum of products + init[k] + residual[piece.at + k*residual_k + r*out_row ..])
  * Returns whether a sum is not finite, lanes that are no results included. */
 typedef struct gc_winograd_column_output {
     const void *in, *init, *residual; /* residual NULL: none */
     void *out;
     const gc_column_piece *pieces; /* of all vectors, one after the other */
-    ptrdiff_t element, height, out_k, out_row, residual_k, residual_row;
+    ptrdiff_t element, height, out_k, out_row, residual_k;
     ptrdiff_t
         residual_next; /* bytes from it to what a later tile reads of it, which is asked for */
     int channels, vectors, clamp;

@@ -82,13 +82,13 @@ GC_INLINE G OP(column_results)(const gc_winograd_column_output *a, const real *i
                                const gc_column_piece **pieces, V low, V high, const int OUTPUTS,
                                const int WHOLE, const int CLAMP) {
     const gc_column_piece *p = *pieces;
-    const ptrdiff_t out_row = a->out_row, residual_row = a->residual_row;
+    const ptrdiff_t out_row = a->out_row;
     G y[GC_COLUMN_OUTPUTS];
     OP(column_sums)(in, a->element, (G)OP(set1)(((const real *)a->init)[k]), OUTPUTS, y);
     do {
-        real *out = (real *)a->out + p->out + k * a->out_k;
+        real *out = (real *)a->out + p->at + k * a->out_k;
         const real *residual = a->residual;
-        if (residual) residual += p->residual + k * a->residual_k;
+        if (residual) residual += p->at + k * a->residual_k;
         const ptrdiff_t rows = a->height - p->row;
         GC_UNROLL(4)
         for (int i = 0; i < OUTPUTS; i++) {
@@ -97,7 +97,7 @@ GC_INLINE G OP(column_results)(const gc_winograd_column_output *a, const real *i
             out += out_row;
             if (residual) {
                 __builtin_prefetch((const char *)residual + a->residual_next);
-                residual += residual_row;
+                residual += out_row;
             }
         }
     } while (p++->more);
