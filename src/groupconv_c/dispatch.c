@@ -40,7 +40,17 @@ static int avx512_supported(void) {
     if (!avx2_supported() || (saved_state() & 0xe6) != 0xe6) return 0;
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & wanted) == wanted;
 }
+
+/* AMD's family 19h (Zen 4) takes vectors of 512 bits in two halves. */
+static int works_in_halves(void) {
+    unsigned a, b, c, d;
+    if (!__get_cpuid(0, &a, &b, &c, &d) || b != signature_AMD_ebx) return 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    const unsigned family = (a >> 8) & 0xf, extended = (a >> 20) & 0xff;
+    return family == 0xf && family + extended == 0x19;
+}
 #else
+static int works_in_halves(void) { return 0; }
 static int avx2_supported(void) { return 0; }
 static int avx512_supported(void) { return 0; }
 #endif
@@ -95,6 +105,13 @@ const gc_kernels *gc_half_kernels(const gc_kernels *kernels) {
     if (kernels == gc_kernels_avx512_f32) return gc_kernels_avx2_f32;
     if (kernels == gc_kernels_avx512_f64) return gc_kernels_avx2_f64;
     return NULL;
+}
+
+double gc_vector_cycles(const gc_kernels *kernels) {
+    static _Atomic int known; /* 0: not asked yet, 1: no, 2: yes */
+    if ((size_t)kernels->lanes * kernels->real_size < 64) return 0.5;
+    if (known == 0) known = works_in_halves() ? 2 : 1;
+    return known == 2 ? 0.8 : 0.5;
 }
 
 gc_status gc_kernels_for(gc_dtype dtype, const gc_kernels **kernels) {

@@ -82,6 +82,9 @@ int gc_residual_is_rows(const gc_plan *plan);
 gc_status gc_kernels_for(gc_dtype dtype, const gc_kernels **kernels);
 /* The kernels of half as many lanes that give the same bits, or NULL: short rows would leave the others idle. */
 const gc_kernels *gc_half_kernels(const gc_kernels *kernels);
+/* Cycles of a multiply-add or a load of a whole vector, where many are under way: more on processors that work on
+ * half a vector at a time. */
+double gc_vector_cycles(const gc_kernels *kernels);
 
 /* border.c: whether a transposed convolution's weights are finite; if not, what must follow its work. */
 int gc_border_weights_finite(const gc_plan *plan, const void *weight, int threads);

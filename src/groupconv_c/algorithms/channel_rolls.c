@@ -74,7 +74,7 @@ static double predict(const gc_plan *plan, const rolls *s) {
     const double K = (double)p->kernel[1], B = (double)s->kernels.rows;
     const double channels = s->vectors.spread ? (double)p->in_per_group : 1;
     const double window = (B - 1) * (double)p->stride[1] + K;
-    const double sums = K * K * channels * B / 2;
+    const double sums = K * K * channels * B * gc_vector_cycles(plan->kernels);
     const double column =
         sums * 1.1 + window * (1 + (s->vectors.spread ? channels / 2 : 0)) + 3 * B;
     const double tile = (double)p->out_size[2] * column + 40;

@@ -115,8 +115,9 @@ static double predict(const gc_plan *plan, const runs *s) {
     const double wide = (double)gc_ceil_div(gc_ceil_div(p->out_size[2], s->classes), s->p);
     const double tiles = (double)(s->classes * p->out_size[0] * p->out_size[1]) * wide;
     const double columns = s->shared ? P * (double)p->stride[2] + taps - 1 : P * taps;
-    const double arithmetic = (P * taps + (s->vectors.spread ? columns : 0)) / 2,
-                 loads = (columns + taps) / 2;
+    const double spreads = s->vectors.spread ? columns : 0;
+    const double arithmetic = (P * taps + spreads) * gc_vector_cycles(plan->kernels);
+    const double loads = (columns + taps) / 2;
     const double chunk = (arithmetic > loads ? arithmetic : loads) * 1.1 + 4;
     const double tile = chunk * (double)s->kernel_rows * icg + 2.5 * P + 15;
     const double passes = (double)(s->classes * s->strips);

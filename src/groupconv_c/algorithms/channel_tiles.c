@@ -144,14 +144,13 @@ static gc_status create_taps(const gc_problem *p, gc_channel_tiles_state *s) {
 
 /* Cycles of an input channel for two runs of g positions and vb vectors: its arithmetic, or loading inputs and
  * weights and asking for later weights. */
-static double run_cycles(ptrdiff_t g, ptrdiff_t vb) {
-    const double cycles = (double)gc_max(g * vb, g + vb) * 0.98 + 0.2;
-    return cycles > 4 ? cycles : 4;
+static double run_cycles(ptrdiff_t g, ptrdiff_t vb, double each) {
+    return fmax(fmax((double)(2 * g * vb) * each, (double)(g + vb)) * 0.98 + 0.2, 4);
 }
 
 /* The same for a tile of places. */
-static double place_cycles(ptrdiff_t positions, ptrdiff_t vb) {
-    return (double)gc_max(positions * vb, positions + vb + 1) * 0.5 + 0.1;
+static double place_cycles(ptrdiff_t positions, ptrdiff_t vb, double each) {
+    return fmax((double)(positions * vb) * each, (double)(positions + vb + 1) / 2) + 0.1;
 }
 
 /* Of going from one kernel position to the next, where their channels do not follow each other. */
@@ -164,10 +163,12 @@ static double sum_cycles(const gc_kernels *kernels, const gc_channel_tiles_state
                          double terms, double others) {
     if (!s->places)
         return (double)(s->out[0] * gc_ceil_div(s->out[1] * s->runs, 2)) *
-               (run_cycles(s->g, vb) * terms + others + (double)(s->g * vb * 3 + 32));
+               (run_cycles(s->g, vb, gc_vector_cycles(kernels)) * terms + others +
+                (double)(s->g * vb * 3 + 32));
     const ptrdiff_t positions = kernels->lane_place_count[vb - 1];
     return (double)(s->out[0] * gc_ceil_div(s->out[1] * s->out[2], positions)) *
-           (place_cycles(positions, vb) * terms + others + (double)(positions * (vb + 1) + 16));
+           (place_cycles(positions, vb, gc_vector_cycles(kernels)) * terms + others +
+            (double)(positions * (vb + 1) + 16));
 }
 
 /* Rows are cut into equal runs; how well that goes decides how many vectors a tile is wide. */

@@ -76,7 +76,8 @@ static double cycles_of(const gc_plan *plan, const gc_fourier_depthwise *s) {
     const double taps = (double)gc_min(p->kernel[1], p->in_size[1]) + plan->kernels->fourier_margin;
     const double products = out * (double)(s->tables.half + 1) * taps * 2.2;
     const double calls = in * 60 + out * (60 + 12 * plan->kernels->lanes);
-    return (double)s->columns * (transforms + products + calls) + (double)p->out_size[2] * out * 4;
+    const double arithmetic = (transforms + products) * 2 * gc_vector_cycles(plan->kernels);
+    return (double)s->columns * (arithmetic + calls) + (double)p->out_size[2] * out * 4;
 }
 
 gc_fourier_depthwise_sizes gc_fourier_depthwise_scratch(const gc_plan *plan,

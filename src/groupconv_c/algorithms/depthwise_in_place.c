@@ -223,7 +223,9 @@ static double predict_small(const gc_plan *plan) {
     const int by = small_rows(plan);
     const double vectors = (double)gc_ceil_div(p->out_size[1], by);
     const double loads = (double)(p->out_size[1] + by - 1);
-    return channels * (0.52 * k * k * vectors + 0.6 * k * loads + 10) * GC_CYCLE;
+    return channels *
+           (1.04 * gc_vector_cycles(plan->kernels) * k * k * vectors + 0.6 * k * loads + 10) *
+           GC_CYCLE;
 }
 
 static double predict(const gc_plan *plan, const gc_in_place *s) {
@@ -237,8 +239,11 @@ static double predict(const gc_plan *plan, const gc_in_place *s) {
             rows += s->tiles[i].few ? few_rows : tile_rows;
     }
     const double vectors = (double)p->out_size[0] * rows * (double)s->ncolumns;
-    const double loads = taps / (s->roll ? 3 : 2.5) * (double)p->stride[2];
-    const double cycles = vectors * (0.52 * taps + 0.3 * loads + 1.5) + 40 + taps;
+    /* one row shares its loads with no other */
+    const double shared = p->out_size[1] == 1 ? 1 : s->roll ? 3 : 2.5;
+    const double loads = taps / shared * (double)p->stride[2];
+    const double sums = 1.04 * gc_vector_cycles(plan->kernels) * taps;
+    const double cycles = vectors * (sums + 0.3 * loads + 1.5) + 40 + taps;
     /* weights of several depths do not fit the registers; a tile loads its rows for each of them */
     const double again = p->kernel[0] == 1 || p->kernel[1] == 1 ? 1 : s->roll ? 1.15 : 1.3;
     return channels * cycles * again * GC_CYCLE;

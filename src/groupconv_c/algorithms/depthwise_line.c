@@ -96,7 +96,8 @@ static gc_status create(gc_plan *plan) {
     const double inside = (double)(s->last - s->first), taps = (double)p->kernel[2];
     const double edges = (double)s->tiles - inside;
     const double per_tap = microkernel(plan) == plan->kernels->depthwise_line ? 3.8 : 6.3;
-    const double cycles = 40 + 15 * (double)s->parts + (double)s->tiles * (taps * per_tap + 20) +
+    const double sums = 2 * gc_vector_cycles(plan->kernels) * per_tap * taps;
+    const double cycles = 40 + 15 * (double)s->parts + (double)s->tiles * (sums + 20) +
                           edges * (60 + (double)reach(p) / 8) +
                           (s->finished ? 25 * (double)s->tiles : 0);
     plan->seconds = (double)(p->batch * channels) * cycles * GC_CYCLE;

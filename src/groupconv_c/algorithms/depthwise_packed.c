@@ -128,7 +128,7 @@ static double predict(const gc_plan *plan, const gc_packed_depthwise *s) {
     const double taps = (double)(p->kernel[0] * p->kernel[1] * p->kernel[2]) / (double)s->npasses;
     const double vectors = (double)(s->rows * s->vectors * s->axes[0].count * s->npasses);
     const double loads = s->fold && taps <= plan->kernels->lanes ? taps : taps / 3;
-    double cycles = vectors * (0.5 * taps + 0.2 * loads + 2) + 30;
+    double cycles = vectors * (gc_vector_cycles(plan->kernels) * taps + 0.2 * loads + 2) + 30;
     cycles += 40 + (double)gc_planes_elements(&s->planes, 1) * 2.5 / plan->kernels->lanes;
     cycles += 15 * (double)(s->planes.size[0] * s->planes.size[1] * s->planes.nplanes);
     if (!s->plain) cycles += vectors * 15;

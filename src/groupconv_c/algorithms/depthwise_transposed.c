@@ -86,7 +86,8 @@ static double predict(const gc_plan *plan, const upsampling *s) {
     const double channels = (double)(p->batch * p->groups * p->out_per_group);
     const double vectors = (double)(s->pairs * s->ncolumns);
     const double taps = (double)(p->kernel[1] * p->kernel[2]);
-    return channels * (vectors * (0.75 * taps + 6) + 60) * GC_CYCLE;
+    return channels * (vectors * (1.5 * gc_vector_cycles(plan->kernels) * taps + 6) + 60) *
+           GC_CYCLE;
 }
 
 static gc_status create(gc_plan *plan) {

@@ -135,12 +135,12 @@ static double predict(const gc_plan *plan, const gc_fourier_state *s) {
     const double products = bins * (double)(p->in_per_group * s->out_vectors) * 2.3;
     const double transforms =
         (double)(s->in_vectors + s->out_vectors) * gc_fourier_cycles(&s->tables);
+    const double arithmetic = (products + transforms) * 2 * gc_vector_cycles(plan->kernels);
     const double finish = (double)(p->out_per_group * s->outputs) * 0.8;
     const double weights =
         gc_weights_cycles((double)(s->spectra * s->out_vectors) * (double)plan->kernels->real_size);
     return (double)(p->batch * p->groups) *
-           (blocks * (products + transforms + finish) +
-            (double)gc_ceil_div(s->blocks, s->most) * weights) *
+           (blocks * (arithmetic + finish) + (double)gc_ceil_div(s->blocks, s->most) * weights) *
            GC_CYCLE;
 }
 

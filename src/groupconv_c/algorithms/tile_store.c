@@ -82,16 +82,17 @@ int gc_activation_clamp(gc_activation activation, double *low, double *high) {
     return activation == GC_IDENTITY || activation == GC_RELU || activation == GC_RELU6;
 }
 
-/* Cycles per tap of one tile: two multiply-adds, or two loads, a cycle; four cycles from an
- * accumulator to itself. Loads of shifted vectors mostly cross a cache line and count twice; some of them come
- * from the second-level cache. */
-static double tile_cycles(int kb, int vb) {
-    const double arithmetic = kb * vb / 2.0, loads = (kb + 1.6 * vb) / 2.0;
+/* Cycles per tap of one tile: its multiply-adds, or two loads a cycle; four cycles from an accumulator to
+ * itself. Loads of shifted vectors mostly cross a cache line and count twice; some come from the
+ * second-level cache. */
+static double tile_cycles(int kb, int vb, double each) {
+    const double arithmetic = kb * vb * each, loads = (kb + (0.6 + 2 * each) * vb) / 2;
     return fmax(fmax(arithmetic, loads), 4) + 0.3 + 0.1 * vb;
 }
 
 int gc_choose_kb(const gc_kernels *kernels, ptrdiff_t channels, ptrdiff_t vectors,
                  double *cycles_per_tap) {
+    const double each = gc_vector_cycles(kernels);
     int best = 1;
     double best_cycles = INFINITY;
     for (int most = 1; most <= GC_MAX_KB && most <= channels; most++) {
@@ -101,7 +102,7 @@ int gc_choose_kb(const gc_kernels *kernels, ptrdiff_t channels, ptrdiff_t vector
         ptrdiff_t sum_vb = 0;
         for (ptrdiff_t v = 0; v < vectors;) {
             const int vb = gc_even_tile(vectors, v, kernels->max_vb[kb - 1]);
-            cycles += tile_cycles(kb, vb);
+            cycles += tile_cycles(kb, vb, each);
             v += vb;
             sum_vb += vb;
             if (v > 64 * GC_MAX_VB) { /* long runs: the rest is like the start */

@@ -138,10 +138,11 @@ static const gc_lane_products_tile *tiles_of(const gc_plan *plan, const gc_winog
 /* Of the products of some rows for a block of vb vectors. */
 static double product_cycles(const gc_plan *plan, const gc_winograd_row *s,
                              const gc_lane_products_tile *tile, ptrdiff_t vb, ptrdiff_t rows) {
-    const double fmas = (double)(tile->positions * vb);
-    const double loads = (double)(tile->positions + 2 * vb + 1);
+    const double each = gc_vector_cycles(plan->kernels);
+    const double fmas = (double)(tile->positions * vb) * each;
+    const double loads = (double)(tile->positions + 1) / 2 + (double)(2 * vb) * each;
     const double taps = (double)gc_winograd_row_taps(plan, s);
-    const double call = taps * fmax(fmax(fmas, loads) / 2, 4) + fmas + 10.0 * (double)s->ntaps + 10;
+    const double call = taps * fmax(fmax(fmas, loads), 4) + 2 * fmas + 10.0 * (double)s->ntaps + 10;
     return GC_ROW_WINDOW * (double)gc_ceil_div(rows * s->tiles, tile->positions) * call;
 }
 
