@@ -41,16 +41,16 @@ static int avx512_supported(void) {
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & wanted) == wanted;
 }
 
-/* AMD's family 19h (Zen 4) takes vectors of 512 bits in two halves. */
-static int works_in_halves(void) {
+/* AMD's family 19h with AVX-512. */
+static int is_zen4(void) {
     unsigned a, b, c, d;
     if (!__get_cpuid(0, &a, &b, &c, &d) || b != signature_AMD_ebx) return 0;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
     const unsigned family = (a >> 8) & 0xf, extended = (a >> 20) & 0xff;
-    return family == 0xf && family + extended == 0x19;
+    return family == 0xf && family + extended == 0x19 && avx512_supported();
 }
 #else
-static int works_in_halves(void) { return 0; }
+static int is_zen4(void) { return 0; }
 static int avx2_supported(void) { return 0; }
 static int avx512_supported(void) { return 0; }
 #endif
@@ -107,12 +107,19 @@ const gc_kernels *gc_half_kernels(const gc_kernels *kernels) {
     return NULL;
 }
 
-double gc_vector_cycles(const gc_kernels *kernels) {
-    static _Atomic int known; /* 0: not asked yet, 1: no, 2: yes */
-    if ((size_t)kernels->lanes * kernels->real_size < 64) return 0.5;
-    if (known == 0) known = works_in_halves() ? 2 : 1;
-    return known == 2 ? 0.8 : 0.5;
+/* 0: not asked yet, 1: no, 2: yes. */
+static int zen4(void) {
+    static _Atomic int known;
+    if (known == 0) known = is_zen4() ? 2 : 1;
+    return known == 2;
 }
+
+/* It takes vectors of 512 bits in two halves. */
+double gc_vector_cycles(const gc_kernels *kernels) {
+    return (size_t)kernels->lanes * kernels->real_size == 64 && zen4() ? 0.8 : 0.5;
+}
+
+int gc_leaves_rows(void) { return zen4(); }
 
 gc_status gc_kernels_for(gc_dtype dtype, const gc_kernels **kernels) {
     int index;

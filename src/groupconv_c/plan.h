@@ -85,6 +85,9 @@ const gc_kernels *gc_half_kernels(const gc_kernels *kernels);
 /* Cycles of a multiply-add or a load of a whole vector, where many are under way: more on processors that work on
  * half a vector at a time. */
 double gc_vector_cycles(const gc_kernels *kernels);
+/* Whether rows that are read and written one after another are left to the hardware: asking for them, too, takes
+ * up to half as long again on AMD's Zen 4. */
+int gc_leaves_rows(void);
 
 /* border.c: whether a transposed convolution's weights are finite; if not, what must follow its work. */
 int gc_border_weights_finite(const gc_plan *plan, const void *weight, int threads);

@@ -196,6 +196,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         .low = s->low,
         .high = s->high,
     };
+    const int asks = !gc_leaves_rows();
     ptrdiff_t part = first % s->parts, k = first / s->parts;
     ptrdiff_t within = k % p->out_per_group, g = k / p->out_per_group % p->groups;
     ptrdiff_t n = k / p->out_per_group / p->groups;
@@ -213,7 +214,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         const ptrdiff_t out = gc_max(in, gc_min(end, s->last));
         for (ptrdiff_t i = begin; i < in; i++) run_edge(plan, &at, &a, i, scratch);
         if (in < out) {
-            if (unit + 1 < last) {
+            if (asks && unit + 1 < last) {
                 const row next = row_at(run, n, g, within);
                 const ptrdiff_t from = gc_cut(s->tiles, s->parts, part) * s->tile * size;
                 a.fetch = next.in + from;

@@ -20,6 +20,7 @@ typedef struct upsampling {
     uint32_t *bits;
     ptrdiff_t ncolumns, first, pairs, bands;
     ptrdiff_t fetched; /* bytes of the next channel with each pair */
+    int asks;          /* for output rows */
     gc_depthwise_up_fn *up;
     int activate; /* after the microkernel, which clamps only */
     double low, high;
@@ -103,7 +104,8 @@ static gc_status create(gc_plan *plan) {
     s->pairs = last - s->first;
     s->bands = gc_max(s->pairs / gc_max(band_outputs / (2 * p->out_size[2]), least_pairs), 1);
     const ptrdiff_t bytes = p->in_size[1] * p->in_size[2] * plan->storage_size;
-    if (s->bands == 1 && p->out_per_group == 1) s->fetched = bytes / s->pairs + 1;
+    s->asks = !gc_leaves_rows();
+    if (s->asks && s->bands == 1 && p->out_per_group == 1) s->fetched = bytes / s->pairs + 1;
     const ptrdiff_t square = p->kernel[1] == p->kernel[2] ? p->kernel[1] - 1 : 0;
     s->up = plan->kernels->depthwise_up[p->pad_before[2] % 2][square];
     plan->units = p->batch * p->groups * p->out_per_group * s->bands;
@@ -150,6 +152,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         .kernel_columns = p->kernel[2],
         .columns = s->columns,
         .fetch_bytes = s->fetched,
+        .asks = s->asks,
         .clamp = p->activation != GC_IDENTITY && !s->activate,
         .low = s->low,
         .high = s->high,

@@ -75,6 +75,7 @@ typedef struct gc_rolling {
     ptrdiff_t fetch_bytes;
     const char *fetch_out; /* memory that is written next */
     ptrdiff_t fetch_out_bytes;
+    int fetch_second; /* into the second-level cache */
     ptrdiff_t
         residual_next; /* bytes from the residual to the one that is read next, which is asked for */
     int clamp;
@@ -152,6 +153,7 @@ typedef struct gc_depthwise_up {
     const gc_columns *columns;
     const char *fetch; /* memory that is read next, so many bytes with each pair */
     ptrdiff_t fetch_bytes;
+    int asks; /* for output rows, GC_DEPTHWISE_UP_AHEAD bytes ahead */
     int clamp;
     double low, high;
 } gc_depthwise_up;

@@ -218,10 +218,15 @@ GC_INLINE OP(rolling_state)
 #define ROLLING_SMALL(K) ((K) == 3)
 
 /* Asks for as much as some steps read, or write, from where `at` has got to; for nothing if that is NULL. */
-GC_INLINE void OP(rolling_ask)(const char **at, const int vectors) {
+GC_INLINE void OP(rolling_ask)(const char **at, const int vectors, const int second) {
     if (*at == NULL) return;
-    GC_UNROLL(16)
-    for (int i = 0; i < vectors; i++) __builtin_prefetch(*at + i * sizeof(V));
+    if (second) {
+        GC_UNROLL(16)
+        for (int i = 0; i < vectors; i++) __builtin_prefetch(*at + i * sizeof(V), 0, 2);
+    } else {
+        GC_UNROLL(16)
+        for (int i = 0; i < vectors; i++) __builtin_prefetch(*at + i * sizeof(V));
+    }
     GC_STEP(*at, vectors * sizeof(V));
 }
 
@@ -254,8 +259,8 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                                     EDGE, DEEP);
                 if (t + d >= begun) OP(rolling_store)(&s, own + sums - 1, sums, S, NC, EDGE, MORE);
                 if (often) {
-                    OP(rolling_ask)(&fetch, NC * S * S);
-                    OP(rolling_ask)(&fetch_out, NC);
+                    OP(rolling_ask)(&fetch, NC * S * S, 0);
+                    OP(rolling_ask)(&fetch_out, NC, 0);
                 }
                 if (S == 2 && t + 1 < steps)
                     OP(rolling_any_row)(&s, k->zero, own, row + 1 >= above && row + 1 < below, 1, K,
@@ -275,15 +280,15 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                     OP(rolling_store)(&s, own + (2 * sums - 1 - u) % sums, sums, S, NC, 0, MORE);
                     if (S == 2) OP(rolling_row)(&s, own, u, 1, K, S, NC, EDGE, DEEP);
                     if (often) {
-                        OP(rolling_ask)(&fetch, NC * S * S);
-                        OP(rolling_ask)(&fetch_out, NC);
+                        OP(rolling_ask)(&fetch, NC * S * S, 0);
+                        OP(rolling_ask)(&fetch_out, NC, 0);
                     }
                 }
             }
             if (EDGE == 2) s.whole -= D * sums;
             if (!often) {
-                OP(rolling_ask)(&fetch, NC * D * sums * S * S);
-                OP(rolling_ask)(&fetch_out, NC * D * sums);
+                OP(rolling_ask)(&fetch, NC * D * sums * S * S, a->fetch_second);
+                OP(rolling_ask)(&fetch_out, NC * D * sums, a->fetch_second);
             }
         }
     }

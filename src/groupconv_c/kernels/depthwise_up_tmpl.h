@@ -136,8 +136,10 @@ GC_INLINE void OP(up_pairs)(const gc_depthwise_up *a, const OP(up_weights) * w, 
         const char *written = (const char *)((const real *)a->out + (2 * j - a->pad) * a->out_row);
         for (const gc_columns *c = a->columns; c < end; c++) {
             const real *ahead = (const real *)(written + GC_DEPTHWISE_UP_AHEAD) + 2 * c->column;
-            gc_fetch((const char *)ahead, 2 * (ptrdiff_t)sizeof(V));
-            gc_fetch((const char *)(ahead + a->out_row), 2 * (ptrdiff_t)sizeof(V));
+            if (a->asks) {
+                gc_fetch((const char *)ahead, 2 * (ptrdiff_t)sizeof(V));
+                gc_fetch((const char *)(ahead + a->out_row), 2 * (ptrdiff_t)sizeof(V));
+            }
             if (!whole)
                 OP(up_vector)(a, &pair, w, c, init, K, ODD, 2, MORE);
             else if (!c->inside)
