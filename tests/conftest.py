@@ -34,6 +34,12 @@ hypothesis.settings.register_profile("groupconv", derandomize=True, deadline=Non
 hypothesis.settings.load_profile("groupconv")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let files come in their order: the C program, one test but the longest, would be last."""
+    if hasattr(config.option, "loadscopereorder"):  # pytest-xdist's
+        config.option.loadscopereorder = False
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_groupconv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     import groupconv
