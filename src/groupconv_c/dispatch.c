@@ -1,5 +1,5 @@
 /* Which instruction set runs: the strongest that is built, supported by CPU and OS, and allowed by
- * GROUPCONV_ISA. */
+ * GROUPCONV_ISA. And what is asked of the processor beside it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,10 +114,11 @@ static int zen4(void) {
     return known == 2;
 }
 
-/* It takes vectors of 512 bits in two halves. */
-double gc_vector_cycles(const gc_kernels *kernels) {
-    return (size_t)kernels->lanes * kernels->real_size == 64 && zen4() ? 0.8 : 0.5;
+int gc_takes_halves(const gc_kernels *kernels) {
+    return (size_t)kernels->lanes * kernels->real_size == 64 && zen4();
 }
+
+double gc_vector_cycles(const gc_kernels *kernels) { return gc_takes_halves(kernels) ? 0.8 : 0.5; }
 
 int gc_leaves_rows(void) { return zen4(); }
 

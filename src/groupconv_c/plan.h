@@ -82,8 +82,9 @@ int gc_residual_is_rows(const gc_plan *plan);
 gc_status gc_kernels_for(gc_dtype dtype, const gc_kernels **kernels);
 /* The kernels of half as many lanes that give the same bits, or NULL: short rows would leave the others idle. */
 const gc_kernels *gc_half_kernels(const gc_kernels *kernels);
-/* Cycles of a multiply-add or a load of a whole vector, where many are under way: more on processors that work on
- * half a vector at a time. */
+/* Whether the processor works on half a vector at a time, as AMD's Zen 4 does on 512 bits. */
+int gc_takes_halves(const gc_kernels *kernels);
+/* Cycles of a multiply-add of whole vectors where many are under way, next to what else predictions count. */
 double gc_vector_cycles(const gc_kernels *kernels);
 /* Whether rows that are read and written one after another are left to the hardware: asking for them, too, takes
  * up to half as long again on AMD's Zen 4. */

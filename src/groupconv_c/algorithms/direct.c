@@ -88,14 +88,11 @@ static double predict(const gc_plan *plan, const gc_direct_state *s, double cycl
     const int plain = p->input_strides[4] == plan->storage_size;
     const int apart_halves =
         p->stride[2] > 1 && (size_t)plan->storage_size < plan->kernels->real_size;
-    const gc_axis *w = &s->axes[2];
-    const int split = w->in_step == 1 || ((w->in_step == 2 || w->in_step == 4) &&
-                                          w->nphases == w->in_step); /* into whole vectors */
-    const double slices =
-        (double)(p->in_per_group * s->planes.size[0] * s->axes[0].nphases * s->axes[1].nphases);
+    const int whole = s->axes[2].in_step == 1 || gc_axis_splits(&s->axes[2]); /* vectors */
+    const double slices = (double)gc_planes_slices(&s->planes, s->axes, p->in_per_group);
     const double pack = elements * (apart_halves ? 2.6
                                     : !plain     ? 1.5
-                                    : split      ? 0.25
+                                    : whole      ? 0.25
                                                  : 1) +
                         slices * 90;
     const double weights = gc_weights_cycles((double)p->out_per_group * (double)s->weights.per_k *

@@ -302,6 +302,7 @@ static gc_ahead ahead_of(const gc_run *run, ptrdiff_t row, ptrdiff_t n, ptrdiff_
     const grad_rows *s = plan->state;
     const ptrdiff_t tiles =
         gc_ceil_div(p->kernel[1], s->taps_high) * gc_ceil_div(p->kernel[2], s->taps_wide);
+    /* measured on such a processor: with stride 1 asking saves a fifth, with stride 2 it costs as much */
     if (p->stride[2] == 2 && gc_leaves_rows()) return (gc_ahead){0};
     n += s->lead;
     if (n >= images) {

@@ -50,6 +50,15 @@ size_t gc_planes_elements(const gc_planes *p, ptrdiff_t channels) {
     return (size_t)(channels * p->channel + p->slack);
 }
 
+ptrdiff_t gc_planes_slices(const gc_planes *p, const gc_axis axes[3], ptrdiff_t channels) {
+    return channels * axes[0].nphases * p->size[0] * axes[1].nphases;
+}
+
+int gc_axis_splits(const gc_axis *axis) {
+    const ptrdiff_t step = axis->in_step;
+    return (step == 2 || step == 4) && axis->nphases == step;
+}
+
 void gc_planes_clear_slack(const gc_planes *p, ptrdiff_t channels, const gc_kernels *kernels,
                            void *to) {
     const ptrdiff_t size = (ptrdiff_t)kernels->real_size;
@@ -156,7 +165,7 @@ static void pack_slice(const packer *p, char *to, const char *slice, ptrdiff_t p
     const char *from = slice + ((p->start_h + top) * h->in_step + phase_h) * p->row;
     to += top * planes->pitch * size;
     const int plain = p->plan->storage_size == size && p->column == size;
-    if (plain && (step == 2 || step == 4) && w->nphases == step) {
+    if (plain && gc_axis_splits(w)) {
         for (ptrdiff_t s = 0; s < step; s++) rows.to[w->phases[s]] = to + s * planes->plane * size;
         rows.from = from + p->start_w * step * size;
         rows.first = -p->start_w * step;

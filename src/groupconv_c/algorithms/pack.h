@@ -31,6 +31,10 @@ void gc_planes_choose(gc_planes *planes, const gc_axis axes[3], ptrdiff_t channe
                       const gc_kernels *kernels, ptrdiff_t boxes[3]);
 /* Elements for `channels` channels. */
 size_t gc_planes_elements(const gc_planes *planes, ptrdiff_t channels);
+/* Depth slices that packing `channels` channels goes through, each with all its rows of one phase. */
+ptrdiff_t gc_planes_slices(const gc_planes *planes, const gc_axis axes[3], ptrdiff_t channels);
+/* Whether rows of contiguous reals along this axis go to their phases a vector of each at a time. */
+int gc_axis_splits(const gc_axis *axis);
 /* Makes the slack zeros: it is read, though nothing of it is stored, and must not hold subnormals. */
 void gc_planes_clear_slack(const gc_planes *planes, ptrdiff_t channels, const gc_kernels *kernels,
                            void *to);

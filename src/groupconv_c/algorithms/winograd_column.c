@@ -210,8 +210,7 @@ static double predict(const gc_plan *plan, const gc_winograd_column *s, double c
     const double outputs = k * vectors * (14 + (3 + finish) * (double)s->outputs);
     const double elements =
         s->in_place ? 0 : (double)gc_planes_elements(&s->planes, p->in_per_group);
-    const double slices =
-        (double)(p->in_per_group * s->planes.size[0] * s->axes[0].nphases * s->axes[1].nphases);
+    const double slices = (double)gc_planes_slices(&s->planes, s->axes, p->in_per_group);
     const double pack =
         s->converts ? (double)p->in_per_group * (double)channel_reals(p) * 1.5 / lanes
                     : elements * (p->input_strides[4] == plan->storage_size ? 4 / lanes : 1.5);
@@ -219,7 +218,7 @@ static double predict(const gc_plan *plan, const gc_winograd_column *s, double c
                                              (double)plan->kernels->real_size);
     const double wait = plan->kernels->registers < 32 ? 1.08 : 1.25;
     /* where arithmetic takes long, most weights come while others are at work */
-    const double late = gc_vector_cycles(plan->kernels) > 0.5 ? 0.3 : 1;
+    const double late = gc_takes_halves(plan->kernels) ? 0.3 : 1;
     const double cycles =
         boxes * (products + windows + outputs + pack + slices * 50) * wait + late * weights;
     return ((double)(p->batch * p->groups) * cycles + gc_strided_cycles(plan)) * GC_CYCLE;

@@ -256,7 +256,6 @@ static void run_block(box *b, const place *at, ptrdiff_t first, ptrdiff_t last) 
     for (; t.depth < b->size[0]; t.depth++) {
         const ptrdiff_t begin = gc_max(first - t.depth * s->vectors, 0);
         const ptrdiff_t end = gc_min(last - t.depth * s->vectors, vectors);
-
         for (t.v = begin; t.v < end; t.v += t.vb) {
             t.vb = gc_even_tile(end, t.v, plan->kernels->max_vb[at->kb - 1]);
             multiply(b, &t);

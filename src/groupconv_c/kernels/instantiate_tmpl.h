@@ -15,6 +15,7 @@
 #endif
 #include "depthwise_up_tmpl.h"
 #include "depthwise_weights_tmpl.h"
+#include "depthwise_rolling_row_tmpl.h"
 #include "depthwise_rolling_tmpl.h"
 #ifdef GC_SHIFTS_VECTORS
 #include "depthwise_small_tmpl.h"
