@@ -93,3 +93,20 @@ def test_many_channels(side: int, channels: int) -> None:
     plain = gc.conv2d(x, w, b, **case.arguments, algorithm="reference")
     with np.errstate(over="ignore", invalid="ignore"):
         np.testing.assert_allclose(got, 1 / (1 + np.exp(-plain.astype("f8"))), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [(2, 2), (3, 4), (4, 4), (5, 6), (6, 3), (7, 7)], ids=str)
+def test_narrow_pieces_give_the_bits_of_the_whole(
+    kernel: tuple[int, int], stride: int, dtype: np.dtype
+) -> None:
+    """Rows that fill half a vector are computed with the lanes of another instruction set."""
+    case = Case((23, 70), kernel, 3, stride=stride)
+    x, w, b = case.arrays(dtype)
+    whole = gc.conv2d(x, w, b, **case.arguments, algorithm=NAME)
+    for columns in (1, 3, 4, 7, 8):
+        reads = (columns - 1) * stride + kernel[1]
+        piece = np.ascontiguousarray(x[..., 4 * stride : 4 * stride + reads])
+        got = gc.conv2d(piece, w, b, **case.arguments, algorithm=NAME)
+        np.testing.assert_array_equal(got, whole[..., 4 : 4 + columns])

@@ -75,6 +75,12 @@ ptrdiff_t gc_storage_size(gc_dtype dtype);
 /* Cycles that a call spends on columns far apart in memory, as channels_last has them, for algorithms with
  * positions in the lanes. */
 double gc_strided_cycles(const gc_plan *plan);
+/* Whether arrays hold the arithmetic type itself, and not halves. */
+static inline int gc_stores_reals(const gc_plan *plan) {
+    return (size_t)plan->storage_size == plan->kernels->real_size;
+}
+/* Whether one channel of the output is one contiguous run; and of reals. */
+int gc_output_is_contiguous(const gc_plan *plan);
 int gc_output_is_rows(const gc_plan *plan);
 int gc_residual_is_rows(const gc_plan *plan);
 

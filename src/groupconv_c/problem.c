@@ -157,12 +157,14 @@ static int is_rows(const ptrdiff_t strides[5], const ptrdiff_t size[3], ptrdiff_
            (size[0] == 1 || strides[2] == item * size[2] * size[1]);
 }
 
-/* One channel of the output is one contiguous run, of the arithmetic type itself. */
-int gc_output_is_rows(const gc_plan *plan) {
+int gc_output_is_contiguous(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
-    return (size_t)plan->storage_size == plan->kernels->real_size &&
-           p->output_strides[1] % plan->storage_size == 0 &&
+    return p->output_strides[1] % plan->storage_size == 0 &&
            is_rows(p->output_strides, p->out_size, plan->storage_size);
+}
+
+int gc_output_is_rows(const gc_plan *plan) {
+    return gc_stores_reals(plan) && gc_output_is_contiguous(plan);
 }
 
 int gc_residual_is_rows(const gc_plan *plan) {

@@ -10,11 +10,12 @@ int problem_depthwise(int index, gc_problem *p) {
                 {GC_CONV, 2, 1, 3}, {GC_CONV_TRANSPOSE, 1, 1, 2}, {GC_CONV_TRANSPOSE, 2, 1, 2}};
     enum { nwidths = sizeof widths / sizeof *widths, kinds = sizeof kind / sizeof *kind };
     enum { kernels = 8 };
+    static const gc_dtype dtypes[] = {GC_F32, GC_F64, GC_F16, GC_F32, GC_F64, GC_BF16, GC_F32};
     if (index >= nwidths * kinds * kernels) return 0;
     const int k = index / nwidths % kinds, ndim = kind[k].ndim;
     const ptrdiff_t kernel = 1 + index / nwidths / kinds, width = widths[index % nwidths];
     *p = (gc_problem){.op = kind[k].op, .ndim = ndim, .batch = 1 + index % 2, .groups = 3};
-    p->dtype = index % 3 ? GC_F32 : GC_F64;
+    p->dtype = dtypes[index % 7];
     p->in_per_group = 1;
     p->out_per_group = 1 + index % 5 / 4;
     for (int i = 0; i < ndim; i++) {
@@ -52,13 +53,14 @@ int problem_rolling(int index, gc_problem *p) {
                 {GC_CONV, 3, 1, 2, 0}, {GC_CONV_TRANSPOSE, 5, 1, 1, 0}, {GC_CONV, 3, 1, 1, 3},
                 {GC_CONV, 3, 2, 1, 2}, {GC_CONV_TRANSPOSE, 3, 1, 1, 3}, {GC_CONV, 5, 1, 1, 1},
                 {GC_CONV, 3, 1, 1, 8}, {GC_CONV, 5, 2, 1, 1},           {GC_CONV, 7, 1, 1, 2}};
+    static const gc_dtype dtypes[] = {GC_F32, GC_F32, GC_F16, GC_F64, GC_BF16};
     enum { nwidths = sizeof widths / sizeof *widths, nheights = sizeof heights / sizeof *heights };
     enum { kinds = sizeof kind / sizeof *kind };
     if (index >= nwidths * nheights * kinds) return 0;
     const int k = index / nwidths / nheights, deep = kind[k].depth > 0;
     *p = (gc_problem){
         .op = kind[k].op,
-        .dtype = index % 5 < 3 ? GC_F32 : GC_F64,
+        .dtype = dtypes[index % 5],
         .ndim = 2 + deep,
         .batch = 1 + index % 2,
         .groups = 3,
@@ -99,7 +101,8 @@ int problem_line(int index, gc_problem *p) {
                                        63, 64, 65, 96, 127, 129, 200, 333};
     static const ptrdiff_t kernels[] = {1, 2, 4, 9, 32};
     enum { nwidths = sizeof widths / sizeof *widths, nkernels = sizeof kernels / sizeof *kernels };
-    enum { ways = 8 }; /* of op, dilation, dtype */
+    static const gc_dtype dtypes[] = {GC_F32, GC_F64, GC_F16, GC_BF16};
+    enum { ways = 16 }; /* of op, dilation, dtype */
     if (index >= nwidths * nkernels * ways) return 0;
     const int way = index / nwidths / nkernels;
     const ptrdiff_t n = widths[index % nwidths], taps = kernels[index / nwidths % nkernels];
@@ -109,7 +112,7 @@ int problem_line(int index, gc_problem *p) {
     const int transposed = way % 2;
     *p = (gc_problem){
         .op = transposed ? GC_CONV_TRANSPOSE : GC_CONV,
-        .dtype = way / 4 ? GC_F64 : GC_F32,
+        .dtype = dtypes[way / 4],
         .ndim = 1,
         .batch = 2,
         .groups = 1 + index % 3,

@@ -24,11 +24,11 @@ enum {
     most_columns = 32,
 };
 
-/* Input rows in place need rows of reals along the width. */
+/* Input rows in place need elements along the width one after the other. */
 static int rows_in_memory(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = plan->storage_size, *i = p->input_strides;
-    if ((size_t)size != plan->kernels->real_size || (p->in_size[2] > 1 && i[4] != size)) return 0;
+    if (p->in_size[2] > 1 && i[4] != size) return 0;
     return i[0] % size == 0 && i[1] % size == 0 && i[2] % size == 0 && i[3] % size == 0;
 }
 
@@ -37,8 +37,8 @@ static const char *refuse(const gc_plan *plan) {
     if (p->op == GC_GRAD_WEIGHT) return "it does not compute weight gradients";
     if (p->in_per_group != 1) return "it needs one input channel per group";
     if (p->padding_mode != GC_ZEROS) return "it needs padding with zeros";
-    if (!rows_in_memory(plan) || !gc_output_is_rows(plan) || !gc_residual_is_rows(plan))
-        return "it needs contiguous rows of float32 or float64";
+    if (!rows_in_memory(plan) || !gc_output_is_contiguous(plan) || !gc_residual_is_rows(plan))
+        return "it needs contiguous rows";
     if (p->kernel[1] > GC_DEPTHWISE_KERNEL_ROWS || p->kernel[2] > most_columns)
         return "it needs a kernel of at most 7 rows and 32 columns";
     if (p->op == GC_CONV_TRANSPOSE)
@@ -47,7 +47,7 @@ static const char *refuse(const gc_plan *plan) {
     if (p->stride[1] != p->stride[2] || p->stride[2] > 2) return "it needs stride 1 or 2";
     if (p->stride[2] == 2 && (p->dilation[1] != 1 || p->dilation[2] != 1))
         return "it needs dilation 1 with stride 2";
-    return NULL;
+    return gc_refuse_halves_in_place(plan);
 }
 
 static void destroy(gc_plan *plan) {
@@ -189,7 +189,7 @@ static gc_status create_classes(const gc_plan *plan, gc_in_place *s) {
 
 /* The microkernel that rolls, or NULL. Decided by the kernel alone: orders of adding differ, and pieces of an
  * input must give the bits of the whole. */
-static gc_rolling_fn *rolling_kernel(const gc_problem *p, const gc_kernels *kernels) {
+static gc_rolling_fn *rolling_kernel(const gc_problem *p, const gc_in_place_kernels *kernels) {
     const ptrdiff_t k = p->kernel[2], s = p->stride[2];
     if (p->kernel[1] != k || (k != 3 && k != 5 && k != 7)) return NULL;
     if (p->kernel[0] > 1)
@@ -209,12 +209,17 @@ static gc_small_maps_fn *small_kernel(const gc_plan *plan, const gc_in_place *s)
     for (int i = 1; i < 3; i++)
         if (s->pad[i] != k / 2 || p->out_size[i] != p->in_size[i]) return NULL;
     if (p->in_size[1] > 1 && p->input_strides[3] != wide * plan->storage_size) return NULL;
-    return plan->kernels->small_maps[k / 2 - 1];
+    return plan->kernels->in_place[p->dtype]->small_maps[k / 2 - 1];
 }
 
 /* Output rows in a vector of the microkernel of small maps. */
 static int small_rows(const gc_plan *plan) {
     return 2 * plan->problem.out_size[2] <= plan->kernels->lanes ? 2 : 1;
+}
+
+/* Converting what a vector of results loads, and the results. */
+static double halves_cycles(const gc_plan *plan, double loads) {
+    return gc_stores_reals(plan) ? 0 : 0.35 * loads + 1.5;
 }
 
 static double predict_small(const gc_plan *plan) {
@@ -223,9 +228,8 @@ static double predict_small(const gc_plan *plan) {
     const int by = small_rows(plan);
     const double vectors = (double)gc_ceil_div(p->out_size[1], by);
     const double loads = (double)(p->out_size[1] + by - 1);
-    return channels *
-           (1.04 * gc_vector_cycles(plan->kernels) * k * k * vectors + 0.6 * k * loads + 10) *
-           GC_CYCLE;
+    const double each = 1.04 * gc_vector_cycles(plan->kernels) * k * k + halves_cycles(plan, 1);
+    return channels * (each * vectors + 0.6 * k * loads + 10) * GC_CYCLE;
 }
 
 static double predict(const gc_plan *plan, const gc_in_place *s) {
@@ -243,7 +247,8 @@ static double predict(const gc_plan *plan, const gc_in_place *s) {
     const double shared = p->out_size[1] == 1 ? 1 : s->roll ? 3 : 2.5;
     const double loads = taps / shared * (double)p->stride[2];
     const double sums = 1.04 * gc_vector_cycles(plan->kernels) * taps;
-    const double cycles = vectors * (sums + 0.3 * loads + 1.5) + 40 + taps;
+    const double cycles =
+        vectors * (sums + 0.3 * loads + 1.5 + halves_cycles(plan, loads)) + 40 + taps;
     /* weights of several depths do not fit the registers; a tile loads its rows for each of them */
     const double again = p->kernel[0] == 1 || p->kernel[1] == 1 ? 1 : s->roll ? 1.15 : 1.3;
     return channels * cycles * again * GC_CYCLE;
@@ -258,10 +263,12 @@ static gc_status create(gc_plan *plan) {
     gc_weights_create(&s->weights, plan);
     orient(plan, s);
     const gc_kernels *half = gc_half_kernels(plan->kernels);
-    s->table = half && p->out_size[2] <= half->lanes ? half : plan->kernels;
-    s->roll = rolling_kernel(p, s->table);
-    s->kernels[0] = s->table->depthwise_rows[p->stride[2] - 1][p->kernel[1] - 1];
-    s->kernels[1] = s->table->depthwise_few[p->kernel[1] - 1];
+    s->table =
+        half && half->in_place[p->dtype] && p->out_size[2] <= half->lanes ? half : plan->kernels;
+    const gc_in_place_kernels *kernels = s->table->in_place[p->dtype];
+    s->roll = rolling_kernel(p, kernels);
+    s->kernels[0] = kernels->rows[p->stride[2] - 1][p->kernel[1] - 1];
+    s->kernels[1] = kernels->few[p->kernel[1] - 1];
     if (create_columns(plan, s) != GC_OK) return GC_ERROR_MEMORY;
     const ptrdiff_t rows = gc_max(p->out_size[1], 1);
     const ptrdiff_t band = gc_max(band_outputs / gc_max(p->out_size[2], 1), 4 * p->kernel[1]);

@@ -8,7 +8,7 @@
 
 /* Some rows of a band: the first one's places in the slice, from its row 0. */
 typedef struct gc_in_place_tile {
-    ptrdiff_t in, out, residual; /* reals */
+    ptrdiff_t in, out, residual; /* elements */
     int nrows, few, edge, whole;
     int first, last; /* input rows that are there */
 } gc_in_place_tile;
@@ -51,7 +51,7 @@ static inline ptrdiff_t gc_in_place_whole_rows(const gc_plan *plan, ptrdiff_t fi
 static inline ptrdiff_t gc_in_place_row_step(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     const gc_in_place *s = plan->state;
-    if (s->roll && s->roll == s->table->rolling_dilated) return 1;
+    if (s->roll && s->roll == s->table->in_place[p->dtype]->rolling_dilated) return 1;
     return p->stride[1] == 1 && p->kernel[1] > 1 ? p->dilation[1] : 1;
 }
 

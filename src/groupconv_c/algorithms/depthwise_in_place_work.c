@@ -53,15 +53,16 @@ static place place_of(const gc_run *run, const cursor *at) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const gc_in_place *s = plan->state;
-    const ptrdiff_t size = plan->storage_size, k = at->g * p->out_per_group + at->within;
+    const ptrdiff_t real = (ptrdiff_t)plan->kernels->real_size;
+    const ptrdiff_t k = at->g * p->out_per_group + at->within;
     const ptrdiff_t *i = p->input_strides, *o = p->output_strides, *r = p->residual_strides;
     const char *residual = run->arrays->residual;
     return (place){
         .in = (const char *)run->arrays->input + at->n * i[0] + at->g * i[1],
         .residual = residual ? residual + at->n * r[0] + k * r[1] + at->depth * r[2] : NULL,
         .weight =
-            gc_weights_at(&s->weights, plan, run, at->g, at->within) + s->weight_origin * size,
-        .init = (const char *)run->bias + k * size,
+            gc_weights_at(&s->weights, plan, run, at->g, at->within) + s->weight_origin * real,
+        .init = (const char *)run->bias + k * real,
         .out = (char *)run->arrays->output + at->n * o[0] + k * o[1] + at->depth * o[2],
     };
 }
@@ -227,7 +228,7 @@ static void next_channel(const gc_plan *plan, ptrdiff_t weight_step, gc_rolling 
     a->out = (char *)a->out + p->output_strides[1];
     if (a->residual) a->residual = (const char *)a->residual + p->residual_strides[1];
     a->weight = (const char *)a->weight + weight_step;
-    a->init = (const char *)a->init + plan->storage_size;
+    a->init = (const char *)a->init + plan->kernels->real_size;
 }
 
 /* Units that are whole channels, tiny ones among them: nothing but pointers moves from one to the next. */
@@ -266,7 +267,8 @@ static void work_small(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         .in_channel = p->input_strides[1] / size,
         .out_channel = p->output_strides[1] / size,
         .residual_channel = p->residual_strides[1] / size,
-        .weight_channel = gc_weights_group_step(&s->weights, plan) / size,
+        .weight_channel =
+            gc_weights_group_step(&s->weights, plan) / (ptrdiff_t)plan->kernels->real_size,
         .weight_row = s->weight_step[1],
         .weight_column = s->weight_step[2],
         .height = p->out_size[1],

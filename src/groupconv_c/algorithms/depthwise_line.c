@@ -37,10 +37,12 @@ static const char *refuse(const gc_plan *plan) {
     if (p->kernel[2] > most_taps) return "it needs a kernel of at most 32 positions";
     if (p->stride[2] != 1) return "it needs stride 1";
     if (p->padding_mode != GC_ZEROS) return "it needs padding with zeros";
-    if ((size_t)size != plan->kernels->real_size || (p->in_size[2] > 1 && i[4] != size) ||
-        i[0] % size || i[1] % size || !gc_output_is_rows(plan) || !gc_residual_is_rows(plan))
-        return "it needs contiguous rows of float32 or float64";
-    return NULL;
+    if ((p->in_size[2] > 1 && i[4] != size) || i[0] % size || i[1] % size ||
+        !gc_output_is_contiguous(plan) || !gc_residual_is_rows(plan))
+        return "it needs contiguous rows";
+    if (!gc_stores_reals(plan) && p->has_residual)
+        return "results of float16 and bfloat16 are rounded before it adds a residual";
+    return gc_refuse_halves_in_place(plan);
 }
 
 static void destroy(gc_plan *plan) {
@@ -54,9 +56,8 @@ static void destroy(gc_plan *plan) {
 static ptrdiff_t reach(const gc_problem *p) { return p->dilation[2] * (p->kernel[2] - 1); }
 
 static gc_depthwise_rows_fn *microkernel(const gc_plan *plan) {
-    const gc_kernels *k = plan->kernels;
-    return k->depthwise_line && plan->problem.dilation[2] == 1 ? k->depthwise_line
-                                                               : k->depthwise_rows[0][0];
+    const gc_in_place_kernels *k = plan->kernels->in_place[plan->problem.dtype];
+    return k->line && plan->problem.dilation[2] == 1 ? k->line : k->rows[0][0];
 }
 
 /* Tiles whose results and operands all lie in the arrays. */
@@ -95,7 +96,7 @@ static gc_status create(gc_plan *plan) {
     gc_weights_plan(&s->weights, plan);
     const double inside = (double)(s->last - s->first), taps = (double)p->kernel[2];
     const double edges = (double)s->tiles - inside;
-    const double per_tap = microkernel(plan) == plan->kernels->depthwise_line ? 3.8 : 6.3;
+    const double per_tap = microkernel(plan) == plan->kernels->in_place[p->dtype]->line ? 3.8 : 6.3;
     const double sums = 2 * gc_vector_cycles(plan->kernels) * per_tap * taps;
     const double cycles = 40 + 15 * (double)s->parts + (double)s->tiles * (sums + 20) +
                           edges * (60 + (double)reach(p) / 8) +
@@ -181,6 +182,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
     const gc_problem *p = &plan->problem;
     const line *s = plan->state;
     const ptrdiff_t lanes = plan->kernels->lanes, size = plan->storage_size;
+    const ptrdiff_t real = (ptrdiff_t)plan->kernels->real_size;
     static const gc_depthwise_slab slab = {0};
     gc_depthwise_rows a = {
         .in_row = lanes,
@@ -207,8 +209,8 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         if (++part == s->parts) part = 0, within++;
         if (within == p->out_per_group) within = 0, g++;
         if (g == p->groups) g = 0, n++;
-        a.weight = gc_weights_at(&s->weights, plan, run, at.g, at.within) + s->weight_origin * size;
-        a.init = (const char *)run->bias + (at.g * p->out_per_group + at.within) * size;
+        a.weight = gc_weights_at(&s->weights, plan, run, at.g, at.within) + s->weight_origin * real;
+        a.init = (const char *)run->bias + (at.g * p->out_per_group + at.within) * real;
         a.fetch_bytes = 0;
         const ptrdiff_t in = gc_min(gc_max(begin, s->first), end);
         const ptrdiff_t out = gc_max(in, gc_min(end, s->last));

@@ -129,7 +129,10 @@ static double predict(const gc_plan *plan, const gc_packed_depthwise *s) {
     const double vectors = (double)(s->rows * s->vectors * s->axes[0].count * s->npasses);
     const double loads = s->fold && taps <= plan->kernels->lanes ? taps : taps / 3;
     double cycles = vectors * (gc_vector_cycles(plan->kernels) * taps + 0.2 * loads + 2) + 30;
-    cycles += 40 + (double)gc_planes_elements(&s->planes, 1) * 2.5 / plan->kernels->lanes;
+    const double elements = (double)gc_planes_elements(&s->planes, 1);
+    cycles += 40 + elements * 2.5 / plan->kernels->lanes;
+    if (p->stride[2] > 1 && !gc_stores_reals(plan))
+        cycles += elements * gc_planes_apart_cycles(&s->planes, p->stride[2]);
     cycles += 15 * (double)(s->planes.size[0] * s->planes.size[1] * s->planes.nplanes);
     if (!s->plain) cycles += vectors * 15;
     if (s->fold) cycles += vectors * 5;

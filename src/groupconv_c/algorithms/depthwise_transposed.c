@@ -37,11 +37,10 @@ static const char *refuse(const gc_plan *plan) {
         if (p->stride[d] != 2 || p->dilation[d] != 1 || p->kernel[d] < 2 ||
             p->kernel[d] > GC_DEPTHWISE_UP_KERNEL || p->out_size[d] < 2)
             return "it needs stride 2, dilation 1 and a kernel of 2 to 8 rows and columns";
-    if ((size_t)size != plan->kernels->real_size || (p->in_size[2] > 1 && i[4] != size) ||
-        i[0] % size || i[1] % size || i[3] % size || !gc_output_is_rows(plan) ||
-        !gc_residual_is_rows(plan))
-        return "it needs contiguous rows of float32 or float64";
-    return NULL;
+    if ((p->in_size[2] > 1 && i[4] != size) || i[0] % size || i[1] % size || i[3] % size ||
+        !gc_output_is_contiguous(plan) || !gc_residual_is_rows(plan))
+        return "it needs contiguous rows";
+    return gc_refuse_halves_in_place(plan);
 }
 
 static void destroy(gc_plan *plan) {
@@ -107,7 +106,7 @@ static gc_status create(gc_plan *plan) {
     s->asks = !gc_leaves_rows();
     if (s->asks && s->bands == 1 && p->out_per_group == 1) s->fetched = bytes / s->pairs + 1;
     const ptrdiff_t square = p->kernel[1] == p->kernel[2] ? p->kernel[1] - 1 : 0;
-    s->up = plan->kernels->depthwise_up[p->pad_before[2] % 2][square];
+    s->up = plan->kernels->in_place[p->dtype]->up[p->pad_before[2] % 2][square];
     plan->units = p->batch * p->groups * p->out_per_group * s->bands;
     gc_weights_plan(&s->weights, plan);
     plan->seconds = predict(plan, s);
@@ -164,7 +163,7 @@ static void work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t la
         const char *in = (const char *)run->arrays->input + n * i[0] + g * i[1];
         a.in = in + p->pad_before[2] / 2 * size;
         a.weight = gc_weights_at(&s->weights, plan, run, g, k - g * p->out_per_group);
-        a.init = (const char *)run->bias + k * size;
+        a.init = (const char *)run->bias + k * (ptrdiff_t)plan->kernels->real_size;
         a.residual = residual ? residual + n * r[0] + k * r[1] : NULL;
         a.out = (char *)run->arrays->output + n * o[0] + k * o[1];
         a.first = s->first + gc_cut(s->pairs, s->bands, band);

@@ -86,11 +86,10 @@ static double predict(const gc_plan *plan, const gc_direct_state *s, double cycl
                          60 * (double)(s->npasses * s->planes.extent[0]) + 150;
     const double elements = (double)gc_planes_elements(&s->planes, p->in_per_group);
     const int plain = p->input_strides[4] == plan->storage_size;
-    const int apart_halves =
-        p->stride[2] > 1 && (size_t)plan->storage_size < plan->kernels->real_size;
+    const int apart_halves = p->stride[2] > 1 && !gc_stores_reals(plan);
     const int whole = s->axes[2].in_step == 1 || gc_axis_splits(&s->axes[2]); /* vectors */
     const double slices = (double)gc_planes_slices(&s->planes, s->axes, p->in_per_group);
-    const double pack = elements * (apart_halves ? 2.6
+    const double pack = elements * (apart_halves ? gc_planes_apart_cycles(&s->planes, p->stride[2])
                                     : !plain     ? 1.5
                                     : whole      ? 0.25
                                                  : 1) +

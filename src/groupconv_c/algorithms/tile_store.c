@@ -82,6 +82,16 @@ int gc_activation_clamp(gc_activation activation, double *low, double *high) {
     return activation == GC_IDENTITY || activation == GC_RELU || activation == GC_RELU6;
 }
 
+const char *gc_refuse_halves_in_place(const gc_plan *plan) {
+    double low, high;
+    if (gc_stores_reals(plan)) return NULL;
+    if (plan->kernels->in_place[plan->problem.dtype] == NULL)
+        return "this instruction set has no microkernels for rows of float16 and bfloat16";
+    if (!gc_activation_clamp(plan->problem.activation, &low, &high))
+        return "results of float16 and bfloat16 are rounded before its activation";
+    return NULL;
+}
+
 /* Cycles per tap of one tile: its multiply-adds, or two loads a cycle; four cycles from an accumulator to
  * itself. Loads of shifted vectors mostly cross a cache line and count twice; some come from the
  * second-level cache. */

@@ -39,6 +39,10 @@ void gc_tile_finish(const gc_plan *plan, const gc_target *target, const void *ti
 /* Whether an activation is a clamp that the microkernel applies, and its bounds. */
 int gc_activation_clamp(gc_activation activation, double *low, double *high);
 
+/* Why microkernels that read and write arrays in place do not take a plan's halves, or NULL: they round results, so
+ * that nothing may follow. */
+const char *gc_refuse_halves_in_place(const gc_plan *plan);
+
 /* Cuts `total` into ceil(total / most) nearly equal tiles: the size of the one that starts at `at`. */
 static inline int gc_even_tile(ptrdiff_t total, ptrdiff_t at, ptrdiff_t most) {
     const ptrdiff_t left = total - at;

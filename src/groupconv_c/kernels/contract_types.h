@@ -8,6 +8,7 @@
 #include "../groupconv.h"
 
 enum { GC_MAX_KB = 8, GC_MAX_VB = 8, GC_MAX_LANES = 16, GC_DEPTHWISE_ROWS = 8 };
+enum { GC_STORAGE_TYPES = GC_BF16 + 1 };
 
 /* Lanes of one output vector that are results; the others fell into the gaps between rows. */
 typedef struct gc_lanes {

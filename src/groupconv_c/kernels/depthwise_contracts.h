@@ -55,7 +55,7 @@ typedef struct gc_depthwise_slab {
 
 enum { GC_DEPTHWISE_KERNEL_ROWS = 7, GC_ROLLING_KERNELS = 3, GC_ROLLING_DEPTHS = 7 };
 
-/* rolling[S-1][K/2-1]: some output rows of one channel of a depthwise K x K (3, 5, and with stride 1 also 7) of
+/* in_place.rolling[S-1][K/2-1]: some output rows of one channel of a depthwise K x K (3, 5, and with stride 1 also 7) of
  * stride S, read in place. Kernel rows are one in_row apart, kernel columns `dilation`, which is 1 but for the
  * 3 x 3 of stride 1. Output row i reads input rows S*i - above .. S*i - above + K - 1 of `height`, from `in`
  * on; the others are zeros. Vectors of columns may overlap. Rows below `whole` are stored as whole vectors:
@@ -84,7 +84,7 @@ typedef struct gc_rolling {
 
 typedef void gc_rolling_fn(const gc_rolling *);
 
-/* small_maps[K/2-1]: channels of a depthwise K x K (3, 5, 7) of stride 1 with K/2 zeros around maps whose rows are
+/* in_place.small_maps[K/2-1]: channels of a depthwise K x K (3, 5, 7) of stride 1 with K/2 zeros around maps whose rows are
  * contiguous and no wider than a vector.
  *   out[c][y][x] = clamp(init[c] + sum over r, s of weight[c*weight_channel + r*weight_row + s*weight_column]
  *       * in[c*in_channel + (y + r - K/2)*width + x + s - K/2] + residual[c][y][x])
@@ -100,7 +100,7 @@ typedef struct gc_small_maps {
 
 typedef void gc_small_maps_fn(const gc_small_maps *);
 
-/* depthwise_rows[S-1][KR-1], depthwise_few[KR-1] of stride 1: RB output rows of one channel, read in place, of
+/* in_place.rows[S-1][KR-1], in_place.few[KR-1] of stride 1: RB output rows of one channel, read in place, of
  * stride S and KR kernel rows.
  *   out[j][q] = clamp(init + sum over slabs, kernel rows r and columns s of
  *       weight[slab.weight + r*weight_row + s*weight_column]
@@ -129,14 +129,14 @@ typedef struct gc_depthwise_rows {
 
 typedef void gc_depthwise_rows_fn(const gc_depthwise_rows *);
 
-/* depthwise_line: depthwise_rows[0][0] where all 8 rows are stored and lie a vector apart in one row, with dilation
+/* in_place.line: rows[0][0] where all 8 rows are stored and lie a vector apart in one row, with dilation
  * 1, nothing outside and no residual. NULL: that one is as fast. */
 
 /* AHEAD: so many bytes behind what is stored, memory is asked for. No multiple of a page: lines at such distances
  * compete for the same places of a cache. */
 enum { GC_DEPTHWISE_UP_KERNEL = 8, GC_DEPTHWISE_UP_AHEAD = 15 * 1024 };
 
-/* depthwise_up[odd][K-1] for a kernel of K x K, 2 <= K <= 8, and [odd][0] for any of 2 to 8 rows and columns: output
+/* in_place.up[odd][K-1] for a kernel of K x K, 2 <= K <= 8, and [odd][0] for any of 2 to 8 rows and columns: output
  * rows of one channel of a depthwise transposed convolution of stride 2, `odd` if its padding of columns is.
  * Output rows 2*j - pad and 2*j + 1 - pad are pair j, of first .. last - 1; those of `out_height` are stored.
  *   out[2*j + P - pad][2*(column + q) + Q] = clamp(init + residual there + sum over r = P, P+2, ... and
@@ -159,6 +159,15 @@ typedef struct gc_depthwise_up {
 } gc_depthwise_up;
 
 typedef void gc_depthwise_up_fn(const gc_depthwise_up *);
+
+/* What is above from in_place.rolling on. Inputs, outputs and residuals are of one storage type, whose elements offsets
+ * and strides of them count; weights and biases are reals. */
+typedef struct gc_in_place_kernels {
+    gc_rolling_fn *rolling[2][GC_ROLLING_KERNELS], *rolling_deep[2], *rolling_dilated;
+    gc_small_maps_fn *small_maps[GC_ROLLING_KERNELS];
+    gc_depthwise_rows_fn *rows[2][GC_DEPTHWISE_KERNEL_ROWS], *few[GC_DEPTHWISE_KERNEL_ROWS], *line;
+    gc_depthwise_up_fn *up[2][GC_DEPTHWISE_UP_KERNEL];
+} gc_in_place_kernels;
 
 enum { GC_MAX_SPREAD_TAPS = GC_MAX_LANES / 2 };
 

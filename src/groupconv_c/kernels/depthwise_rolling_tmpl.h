@@ -9,21 +9,23 @@
 #define ROLLING_SMALL(K) ((K) == 3)
 
 /* Asks for as much as some steps read, or write, from where `at` has got to; for nothing if that is NULL. */
-GC_INLINE void OP(rolling_ask)(const char **at, const int vectors, const int second) {
+GC_INLINE void ST(rolling_ask)(const char **at, const int vectors, const int second) {
     if (*at == NULL) return;
     if (second) {
         GC_UNROLL(16)
-        for (int i = 0; i < vectors; i++) __builtin_prefetch(*at + i * sizeof(V), 0, 2);
+        for (int i = 0; i < vectors; i++)
+            __builtin_prefetch(*at + i * LANES * (int)sizeof(element), 0, 2);
     } else {
         GC_UNROLL(16)
-        for (int i = 0; i < vectors; i++) __builtin_prefetch(*at + i * sizeof(V));
+        for (int i = 0; i < vectors; i++)
+            __builtin_prefetch(*at + i * LANES * (int)sizeof(element));
     }
-    GC_STEP(*at, vectors * sizeof(V));
+    GC_STEP(*at, vectors * LANES * (int)sizeof(element));
 }
 
 /* NC vectors of columns side by side, 1 or 2. D sets of sums: with rows a dilation of D apart, those of each remainder
  * by D roll on their own, in turn. */
-GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
+GC_INLINE void ST(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                                    const OP(rolling_kernel) * k, const int K, const int S,
                                    const int D, const int NC, const int EDGE, const int MORE,
                                    const int DEEP) {
@@ -31,7 +33,7 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
     const int often = !ROLLING_SMALL(K);
     const char *fetch = a->fetch_bytes ? a->fetch + column * a->fetch_bytes : NULL;
     const char *fetch_out = a->fetch_out_bytes ? a->fetch_out + column * a->fetch_out_bytes : NULL;
-    OP(rolling_state) s = OP(rolling_start)(a, a->columns + column, k, K, S, NC, EDGE, DEEP);
+    ST(rolling_state) s = ST(rolling_start)(a, a->columns + column, k, K, S, NC, EDGE, DEEP);
     V acc[2 * GC_DEPTHWISE_KERNEL_ROWS];
     GC_UNROLL(14)
     for (int m = 0; m < D * NC * sums; m++) acc[m] = s.bias;
@@ -46,15 +48,15 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                 const ptrdiff_t row = S * (t + d);
                 V *const own = acc + d * NC * sums;
                 if (D > 1 && t + d >= steps) break;
-                OP(rolling_any_row)(&s, k->zero, own, row >= above && row < below, 0, K, S, NC,
+                ST(rolling_any_row)(&s, k->zero, own, row >= above && row < below, 0, K, S, NC,
                                     EDGE, DEEP);
-                if (t + d >= begun) OP(rolling_store)(&s, own + sums - 1, sums, S, NC, EDGE, MORE);
+                if (t + d >= begun) ST(rolling_store)(&s, own + sums - 1, sums, S, NC, EDGE, MORE);
                 if (often) {
-                    OP(rolling_ask)(&fetch, NC * S * S, 0);
-                    OP(rolling_ask)(&fetch_out, NC, 0);
+                    ST(rolling_ask)(&fetch, NC * S * S, 0);
+                    ST(rolling_ask)(&fetch_out, NC, 0);
                 }
                 if (S == 2 && t + 1 < steps)
-                    OP(rolling_any_row)(&s, k->zero, own, row + 1 >= above && row + 1 < below, 1, K,
+                    ST(rolling_any_row)(&s, k->zero, own, row + 1 >= above && row + 1 < below, 1, K,
                                         S, NC, EDGE, DEEP);
                 GC_UNROLL(14)
                 for (int m = NC * sums - 1; m > 0; m--) own[m] = own[m - 1];
@@ -67,19 +69,19 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                 GC_UNROLL(2)
                 for (int d = 0; d < D; d++) {
                     V *const own = acc + d * NC * sums;
-                    OP(rolling_row)(&s, own, u, 0, K, S, NC, EDGE, DEEP);
-                    OP(rolling_store)(&s, own + (2 * sums - 1 - u) % sums, sums, S, NC, 0, MORE);
-                    if (S == 2) OP(rolling_row)(&s, own, u, 1, K, S, NC, EDGE, DEEP);
+                    ST(rolling_row)(&s, own, u, 0, K, S, NC, EDGE, DEEP);
+                    ST(rolling_store)(&s, own + (2 * sums - 1 - u) % sums, sums, S, NC, 0, MORE);
+                    if (S == 2) ST(rolling_row)(&s, own, u, 1, K, S, NC, EDGE, DEEP);
                     if (often) {
-                        OP(rolling_ask)(&fetch, NC * S * S, 0);
-                        OP(rolling_ask)(&fetch_out, NC, 0);
+                        ST(rolling_ask)(&fetch, NC * S * S, 0);
+                        ST(rolling_ask)(&fetch_out, NC, 0);
                     }
                 }
             }
             if (EDGE == 2) s.whole -= D * sums;
             if (!often) {
-                OP(rolling_ask)(&fetch, NC * D * sums * S * S, a->fetch_second);
-                OP(rolling_ask)(&fetch_out, NC * D * sums, a->fetch_second);
+                ST(rolling_ask)(&fetch, NC * D * sums * S * S, a->fetch_second);
+                ST(rolling_ask)(&fetch_out, NC * D * sums, a->fetch_second);
             }
         }
     }
@@ -87,9 +89,9 @@ GC_INLINE void OP(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
 
 /* The same for maps of ROWS rows of stride 1, padded by half of the kernel: in the last layers of networks loops
  * take longer than sums. Of results stored in part only the last row is. */
-GC_INLINE void OP(rolling_low)(const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k,
+GC_INLINE void ST(rolling_low)(const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k,
                                const int K, const int ROWS, const int EDGE, const int MORE) {
-    OP(rolling_state) s = OP(rolling_start)(a, a->columns + column, k, K, 1, 1, EDGE, 0);
+    ST(rolling_state) s = ST(rolling_start)(a, a->columns + column, k, K, 1, 1, EDGE, 0);
     V acc[GC_DEPTHWISE_KERNEL_ROWS];
     const int steps = ROWS + K - 1;
     s.whole = 0;
@@ -99,24 +101,24 @@ GC_INLINE void OP(rolling_low)(const gc_rolling *a, ptrdiff_t column, const OP(r
     for (int t = 0; t < steps; t++) {
         const int u = t % K;
         if (t >= K / 2 && t < ROWS + K / 2)
-            OP(rolling_row)(&s, acc, u, 0, K, 1, 1, EDGE, 0);
+            ST(rolling_row)(&s, acc, u, 0, K, 1, 1, EDGE, 0);
         else
             acc[(K - u) % K] = s.bias;
         if (t >= K - 1)
-            OP(rolling_store)(&s, acc + (2 * K - 1 - u) % K, K, 1, 1, t == steps - 1 ? EDGE : 0,
+            ST(rolling_store)(&s, acc + (2 * K - 1 - u) % K, K, 1, 1, t == steps - 1 ? EDGE : 0,
                               MORE);
     }
 }
 
 /* Rows of a map that rolling_low is for, or 0. */
-GC_INLINE ptrdiff_t OP(rolling_low_rows)(const gc_rolling *a, int k) {
+GC_INLINE ptrdiff_t ST(rolling_low_rows)(const gc_rolling *a, int k) {
     const ptrdiff_t rows = a->out_height;
     if (a->above != k / 2 || a->height != rows || (rows != 7 && rows != 14)) return 0;
     return a->columns->stored < LANES && a->whole != rows - 1 ? 0 : rows;
 }
 
 /* What is read and written next, before column i of a map of few turns: others ask for it a little at a time. */
-GC_INLINE void OP(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
+GC_INLINE void ST(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
     gc_fetch(a->fetch + i * a->fetch_bytes, a->fetch_bytes);
     gc_fetch(a->fetch_out + i * a->fetch_out_bytes, a->fetch_out_bytes);
 }
@@ -131,17 +133,17 @@ GC_INLINE void OP(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
 #define ROLLING_CALL_70 GC_NOINLINE
 #define ROLLING_CALL_32 GC_INLINE
 #define ROLLING_COLUMNS(K, S, KIND, EDGE, MORE)                                               \
-    ROLLING_CALL_##K##KIND void OP(rolling_##K##S##KIND##EDGE##MORE)(                         \
+    ROLLING_CALL_##K##KIND void ST(rolling_##K##S##KIND##EDGE##MORE)(                         \
         const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k) {                \
-        OP(rolling_columns)(a, column, k, K, S, KIND == 2 ? 2 : 1, 1, EDGE, MORE, KIND == 1); \
+        ST(rolling_columns)(a, column, k, K, S, KIND == 2 ? 2 : 1, 1, EDGE, MORE, KIND == 1); \
     }
 /* A large kernel's sums are long chains of additions, each of which waits for the one before: those of two vectors
  * of columns fill each other's gaps, where there are registers for both. */
 #define ROLLING_PAIRED(K, KIND) ((K) > 3 && (KIND) == 0 && vector_registers >= 32)
 #define ROLLING_PAIR(K, S, KIND, MORE)                                                          \
-    GC_NOINLINE void OP(rolling_pair_##K##S##KIND##MORE)(const gc_rolling *a, ptrdiff_t column, \
+    GC_NOINLINE void ST(rolling_pair_##K##S##KIND##MORE)(const gc_rolling *a, ptrdiff_t column, \
                                                          const OP(rolling_kernel) * k) {        \
-        if (ROLLING_PAIRED(K, KIND)) OP(rolling_columns)(a, column, k, K, S, 1, 2, 1, MORE, 0); \
+        if (ROLLING_PAIRED(K, KIND)) ST(rolling_columns)(a, column, k, K, S, 1, 2, 1, MORE, 0); \
     }
 #define ROLLING(K, S, KIND)                                                                   \
     ROLLING_COLUMNS(K, S, KIND, 0, 0)                                                         \
@@ -152,30 +154,30 @@ GC_INLINE void OP(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
     ROLLING_COLUMNS(K, S, KIND, 2, 1)                                                         \
     ROLLING_PAIR(K, S, KIND, 0)                                                               \
     ROLLING_PAIR(K, S, KIND, 1)                                                               \
-    GC_NOINLINE void OP(rolling_##K##S##KIND)(const gc_rolling *a) {                          \
+    GC_NOINLINE void ST(rolling_##K##S##KIND)(const gc_rolling *a) {                          \
         V w[(KIND == 1 ? GC_ROLLING_DEPTHS : 1) * (K) * (K)], zero[K];                        \
         const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, KIND == 1);           \
         const int more = a->clamp || a->residual;                                             \
         for (ptrdiff_t i = 0; i < a->ncolumns; i++) {                                         \
             const int edge = a->columns[i].stored < LANES ? 2 : !a->columns[i].inside;        \
             if (ROLLING_PAIRED(K, KIND) && i + 1 < a->ncolumns) {                             \
-                (more ? OP(rolling_pair_##K##S##KIND##1) : OP(rolling_pair_##K##S##KIND##0))( \
+                (more ? ST(rolling_pair_##K##S##KIND##1) : ST(rolling_pair_##K##S##KIND##0))( \
                     a, i++, &k);                                                              \
                 continue;                                                                     \
             }                                                                                 \
-            if (ROLLING_SMALL(K) && a->out_height < 3 * (K)) OP(rolling_fetch)(a, i);         \
+            if (ROLLING_SMALL(K) && a->out_height < 3 * (K)) ST(rolling_fetch)(a, i);         \
             if (edge == 0 && !more)                                                           \
-                OP(rolling_##K##S##KIND##00)(a, i, &k);                                       \
+                ST(rolling_##K##S##KIND##00)(a, i, &k);                                       \
             else if (edge == 0)                                                               \
-                OP(rolling_##K##S##KIND##01)(a, i, &k);                                       \
+                ST(rolling_##K##S##KIND##01)(a, i, &k);                                       \
             else if (edge == 1 && !more)                                                      \
-                OP(rolling_##K##S##KIND##10)(a, i, &k);                                       \
+                ST(rolling_##K##S##KIND##10)(a, i, &k);                                       \
             else if (edge == 1)                                                               \
-                OP(rolling_##K##S##KIND##11)(a, i, &k);                                       \
+                ST(rolling_##K##S##KIND##11)(a, i, &k);                                       \
             else if (!more)                                                                   \
-                OP(rolling_##K##S##KIND##20)(a, i, &k);                                       \
+                ST(rolling_##K##S##KIND##20)(a, i, &k);                                       \
             else                                                                              \
-                OP(rolling_##K##S##KIND##21)(a, i, &k);                                       \
+                ST(rolling_##K##S##KIND##21)(a, i, &k);                                       \
         }                                                                                     \
     }
 ROLLING(3, 1, 0)
@@ -188,47 +190,47 @@ ROLLING(3, 2, 1)
 ROLLING(3, 1, 2)
 /* rolling_low_<K><ROWS>, and of its columns rolling_low_<K><ROWS><EDGE><MORE>. */
 #define ROLLING_LOW_COLUMNS(K, ROWS, EDGE, MORE)                               \
-    ROLLING_CALL_##K##0 void OP(rolling_low_##K##ROWS##EDGE##MORE)(            \
+    ROLLING_CALL_##K##0 void ST(rolling_low_##K##ROWS##EDGE##MORE)(            \
         const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k) { \
-        OP(rolling_low)(a, column, k, K, ROWS, EDGE, MORE);                    \
+        ST(rolling_low)(a, column, k, K, ROWS, EDGE, MORE);                    \
     }
 #define ROLLING_LOW(K, ROWS)                                                         \
     ROLLING_LOW_COLUMNS(K, ROWS, 1, 0)                                               \
     ROLLING_LOW_COLUMNS(K, ROWS, 1, 1)                                               \
     ROLLING_LOW_COLUMNS(K, ROWS, 2, 0)                                               \
     ROLLING_LOW_COLUMNS(K, ROWS, 2, 1)                                               \
-    GC_NOINLINE void OP(rolling_low_##K##ROWS)(const gc_rolling *a) {                \
+    GC_NOINLINE void ST(rolling_low_##K##ROWS)(const gc_rolling *a) {                \
         V w[(K) * (K)], zero[K];                                                     \
         const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, 0);          \
         const int part = a->columns->stored < LANES, more = a->clamp || a->residual; \
         if (k.zero) {                                                                \
-            OP(rolling_##K##10)(a);                                                  \
+            ST(rolling_##K##10)(a);                                                  \
             return;                                                                  \
         }                                                                            \
         for (ptrdiff_t i = 0; i < a->ncolumns; i++) {                                \
-            OP(rolling_fetch)(a, i);                                                 \
+            ST(rolling_fetch)(a, i);                                                 \
             if (part && !more)                                                       \
-                OP(rolling_low_##K##ROWS##20)(a, i, &k);                             \
+                ST(rolling_low_##K##ROWS##20)(a, i, &k);                             \
             else if (part)                                                           \
-                OP(rolling_low_##K##ROWS##21)(a, i, &k);                             \
+                ST(rolling_low_##K##ROWS##21)(a, i, &k);                             \
             else if (!more)                                                          \
-                OP(rolling_low_##K##ROWS##10)(a, i, &k);                             \
+                ST(rolling_low_##K##ROWS##10)(a, i, &k);                             \
             else                                                                     \
-                OP(rolling_low_##K##ROWS##11)(a, i, &k);                             \
+                ST(rolling_low_##K##ROWS##11)(a, i, &k);                             \
         }                                                                            \
     }
 /* Whichever a map of stride 1 without depths wants. */
 #define ROLLING_ANY(K)                                     \
     ROLLING_LOW(K, 7)                                      \
     ROLLING_LOW(K, 14)                                     \
-    static void OP(rolling_any_##K)(const gc_rolling *a) { \
-        const ptrdiff_t rows = OP(rolling_low_rows)(a, K); \
+    static void ST(rolling_any_##K)(const gc_rolling *a) { \
+        const ptrdiff_t rows = ST(rolling_low_rows)(a, K); \
         if (rows == 7)                                     \
-            OP(rolling_low_##K##7)(a);                     \
+            ST(rolling_low_##K##7)(a);                     \
         else if (rows == 14)                               \
-            OP(rolling_low_##K##14)(a);                    \
+            ST(rolling_low_##K##14)(a);                    \
         else                                               \
-            OP(rolling_##K##10)(a);                        \
+            ST(rolling_##K##10)(a);                        \
     }
 ROLLING_ANY(3)
 ROLLING_ANY(5)

@@ -6,9 +6,10 @@
  * other values, so that a weight that is not finite has its effect. */
 
 /* The kernel columns s .. s + W - 1 of a tile of RB rows. W = 2 with stride S = 2, where they share the two
- * vectors that are loaded, if the registers hold the weights of both. A loaded vector serves every output
- * row that it touches. EDGE 1: columns may lie outside; 2: rows as well. */
-GC_INLINE void OP(depthwise_columns)(const gc_depthwise_rows *a, const gc_depthwise_slab *slab,
+ * vectors that are loaded, even if the registers do not hold the weights of both: the order of adding is that of
+ * all instruction sets. A loaded vector serves every output row that it touches. EDGE 1: columns may lie outside;
+ * 2: rows as well. */
+GC_INLINE void ST(depthwise_columns)(const gc_depthwise_rows *a, const gc_depthwise_slab *slab,
                                      const gc_columns *columns, int s, V *acc, const int S,
                                      const int W, const int KR, const int RB, const int EDGE,
                                      const char *fetch) {
@@ -20,18 +21,18 @@ GC_INLINE void OP(depthwise_columns)(const gc_depthwise_rows *a, const gc_depthw
         if (W == 2) w[1][r] = OP(set1)(weight[r * a->weight_row + a->weight_column]);
     }
     const ptrdiff_t in_row = a->in_row;
-    const real *p = (const real *)a->in + slab->in + S * columns->column + s * a->dilation;
+    const element *p = (const element *)a->in + slab->in + S * columns->column + s * a->dilation;
     const M m0 = OP(mask)(columns->bits[S * s]), m1 = OP(mask)(columns->bits[S * s + S - 1]);
     const int first = slab->first, last = slab->last;
     GC_UNROLL(24)
     for (int i = 0; i < (RB - 1) * S + KR; i++) {
         V x0 = OP(set1)(0), x1 = x0;
         if (EDGE == 0) { /* held in registers: compilers would rather load once for each use */
-            x0 = OP(hold)(OP(load)(p));
-            if (S == 2) x1 = OP(hold)(OP(load)(p + LANES));
+            x0 = OP(hold)(ST(load)(p));
+            if (S == 2) x1 = OP(hold)(ST(load)(p + LANES));
         } else if (EDGE == 1 || (i >= first && i < last)) {
-            x0 = OP(load_mask)(p, m0);
-            if (S == 2) x1 = OP(load_mask)(p + LANES, m1);
+            x0 = ST(load_mask)(p, m0);
+            if (S == 2) x1 = ST(load_mask)(p + LANES, m1);
         }
         if (fetch) __builtin_prefetch(fetch + 64 * i);
         GC_STEP(p, in_row);
@@ -47,10 +48,9 @@ GC_INLINE void OP(depthwise_columns)(const gc_depthwise_rows *a, const gc_depthw
     }
 }
 
-GC_INLINE void OP(depthwise_rows_vector)(const gc_depthwise_rows *a, const gc_columns *columns,
+GC_INLINE void ST(depthwise_rows_vector)(const gc_depthwise_rows *a, const gc_columns *columns,
                                          const int S, const int KR, const int RB, const int EDGE,
                                          const char *fetch) {
-    const int pairs = S == 2 && 8 + 2 * KR + 2 <= vector_registers;
     V acc[GC_DEPTHWISE_ROWS];
     const V init = OP(set1)(*(const real *)a->init);
     GC_UNROLL(8)
@@ -59,11 +59,11 @@ GC_INLINE void OP(depthwise_rows_vector)(const gc_depthwise_rows *a, const gc_co
     for (const gc_depthwise_slab *slab = a->slabs; slab < end; slab++) {
         int s = 0;
         if (S == 2 && slab == a->slabs)
-            OP(depthwise_columns)(a, slab, columns, s++, acc, S, 1, KR, RB, EDGE, fetch);
-        for (; pairs && s + 2 <= a->taps; s += 2)
-            OP(depthwise_columns)(a, slab, columns, s, acc, S, 2, KR, RB, EDGE, NULL);
+            ST(depthwise_columns)(a, slab, columns, s++, acc, S, 1, KR, RB, EDGE, fetch);
+        for (; S == 2 && s + 2 <= a->taps; s += 2)
+            ST(depthwise_columns)(a, slab, columns, s, acc, S, 2, KR, RB, EDGE, NULL);
         for (; s < a->taps; s++)
-            OP(depthwise_columns)(a, slab, columns, s, acc, S, 1, KR, RB, EDGE, NULL);
+            ST(depthwise_columns)(a, slab, columns, s, acc, S, 1, KR, RB, EDGE, NULL);
     }
     if (S == 2) {
         GC_UNROLL(8)
@@ -71,23 +71,23 @@ GC_INLINE void OP(depthwise_rows_vector)(const gc_depthwise_rows *a, const gc_co
     }
     const int stored = EDGE ? columns->stored : LANES;
     if (a->residual) {
-        const real *residual = (const real *)a->residual + columns->column;
+        const element *residual = (const element *)a->residual + columns->column;
         const M m = OP(mask)(gc_window_bits(0, stored, LANES));
         GC_UNROLL(8)
         for (int j = 0; j < RB; j++)
-            if (j < a->nrows) acc[j] += OP(load_mask)(residual + j * a->residual_row, m);
+            if (j < a->nrows) acc[j] += ST(load_mask)(residual + j * a->residual_row, m);
     }
     if (a->clamp) {
         const V low = OP(set1)((real)a->low), high = OP(set1)((real)a->high);
         GC_UNROLL(8)
         for (int j = 0; j < RB; j++) acc[j] = OP(min)(high, OP(max)(low, acc[j]));
     }
-    real *out = (real *)a->out + columns->column;
+    element *out = (element *)a->out + columns->column;
     const ptrdiff_t out_row = a->out_row;
     if (a->nrows == RB && (stored == LANES || a->whole >= RB)) {
         GC_UNROLL(8)
         for (int j = 0; j < RB; j++) {
-            OP(store)(out, acc[j]);
+            ST(store)(out, acc[j]);
             GC_STEP(out, out_row);
         }
         return;
@@ -96,10 +96,10 @@ GC_INLINE void OP(depthwise_rows_vector)(const gc_depthwise_rows *a, const gc_co
     GC_UNROLL(8)
     for (int j = 0; j < RB; j++) results[j] = acc[j];
     for (int j = 0; j < a->nrows; j++)
-        OP(store_first)(out + j * out_row, results[j], j < a->whole ? LANES : stored);
+        ST(store_first)(out + j * out_row, results[j], j < a->whole ? LANES : stored);
 }
 
-GC_INLINE void OP(depthwise_rows_body)(const gc_depthwise_rows *a, const int S, const int KR,
+GC_INLINE void ST(depthwise_rows_body)(const gc_depthwise_rows *a, const int S, const int KR,
                                        const int RB) {
     const gc_columns *const end = a->columns + a->ncolumns;
     const char *fetch = a->fetch_bytes ? a->fetch : a->in,
@@ -111,18 +111,18 @@ GC_INLINE void OP(depthwise_rows_body)(const gc_depthwise_rows *a, const int S, 
             fetch_out += a->fetch_bytes;
         }
         if (a->edge)
-            OP(depthwise_rows_vector)(a, columns, S, KR, RB, 2, fetch);
+            ST(depthwise_rows_vector)(a, columns, S, KR, RB, 2, fetch);
         else if (columns->inside)
-            OP(depthwise_rows_vector)(a, columns, S, KR, RB, 0, fetch);
+            ST(depthwise_rows_vector)(a, columns, S, KR, RB, 0, fetch);
         else
-            OP(depthwise_rows_vector)(a, columns, S, KR, RB, 1, fetch);
+            ST(depthwise_rows_vector)(a, columns, S, KR, RB, 1, fetch);
         fetch += a->fetch_bytes;
     }
 }
 
 #define DEPTHWISE_ROWS_KERNEL(name, S, KR, RB)                                 \
-    GC_NOINLINE void OP(depthwise_##name##S##KR)(const gc_depthwise_rows *a) { \
-        OP(depthwise_rows_body)(a, S, KR, RB);                                 \
+    GC_NOINLINE void ST(depthwise_##name##S##KR)(const gc_depthwise_rows *a) { \
+        ST(depthwise_rows_body)(a, S, KR, RB);                                 \
     }
 #define DEPTHWISE_ROWS_KERNELS(name, S, RB) \
     DEPTHWISE_ROWS_KERNEL(name, S, 1, RB)   \
@@ -135,6 +135,6 @@ DEPTHWISE_ROWS_KERNELS(rows_, 1, 8)
 DEPTHWISE_ROWS_KERNELS(few_, 1, 4)
 DEPTHWISE_ROWS_KERNELS(rows_, 2, 8)
 #define DEPTHWISE_ROWS_ENTRIES(name, S)                                                  \
-    {OP(depthwise_##name##S##1), OP(depthwise_##name##S##2), OP(depthwise_##name##S##3), \
-     OP(depthwise_##name##S##4), OP(depthwise_##name##S##5), OP(depthwise_##name##S##6), \
-     OP(depthwise_##name##S##7)}
+    {ST(depthwise_##name##S##1), ST(depthwise_##name##S##2), ST(depthwise_##name##S##3), \
+     ST(depthwise_##name##S##4), ST(depthwise_##name##S##5), ST(depthwise_##name##S##6), \
+     ST(depthwise_##name##S##7)}

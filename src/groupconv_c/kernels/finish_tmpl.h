@@ -18,9 +18,9 @@ GC_INLINE void OP(store_converted)(char *to, ptrdiff_t stride, V x, int n, gc_dt
     if (dtype == GC_F16 || dtype == GC_BF16) {
         uint16_t half[16]; /* as many as pieces are copied from */
         if (dtype == GC_F16)
-            f32_store_f16(half, x);
+            f16_store(half, x);
         else
-            f32_store_bf16(half, x);
+            bf16_store(half, x);
         if (stride == (ptrdiff_t)sizeof *half) {
             OP(copy_halves)(to, half, n);
             return;
@@ -64,13 +64,12 @@ GC_INLINE ptrdiff_t OP(finish_halves)(const gc_finish *f, const gc_activation ki
     ptrdiff_t i = 0;
     for (; i + LANES <= f->n; i += LANES) {
         V x = OP(load)(from + i);
-        if (residual)
-            x += dtype == GC_F16 ? f32_load_f16(residual + i) : f32_load_bf16(residual + i);
+        if (residual) x += dtype == GC_F16 ? f16_load(residual + i) : bf16_load(residual + i);
         x = OP(activate)(x, kind, (real)f->parameter);
         if (dtype == GC_F16)
-            f32_store_f16(to + i, x);
+            f16_store(to + i, x);
         else
-            f32_store_bf16(to + i, x);
+            bf16_store(to + i, x);
     }
     return i;
 }
@@ -114,9 +113,9 @@ GC_INLINE void OP(finish_run)(const gc_finish *f, const gc_activation kind) {
             OP(store_first)((real *)to, x, n);
 #if REAL_IS_FLOAT
         } else if (n == LANES && f->dtype == GC_F16 && f->to_stride == size) {
-            f32_store_f16((uint16_t *)to, x);
+            f16_store((uint16_t *)to, x);
         } else if (n == LANES && f->dtype == GC_BF16 && f->to_stride == size) {
-            f32_store_bf16((uint16_t *)to, x);
+            bf16_store((uint16_t *)to, x);
 #endif
         } else {
             OP(store_converted)(to, f->to_stride, x, n, f->dtype);

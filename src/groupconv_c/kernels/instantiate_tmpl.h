@@ -9,16 +9,21 @@
 #include "activation_tmpl.h"
 #include "finish_tmpl.h"
 #include "depthwise_packed_tmpl.h"
-#include "depthwise_rows_tmpl.h"
-#ifdef GC_SHIFTS_VECTORS
-#include "depthwise_line_tmpl.h"
-#endif
-#include "depthwise_up_tmpl.h"
 #include "depthwise_weights_tmpl.h"
-#include "depthwise_rolling_row_tmpl.h"
-#include "depthwise_rolling_tmpl.h"
-#ifdef GC_SHIFTS_VECTORS
-#include "depthwise_small_tmpl.h"
+#define SR R
+#define element real
+#include "depthwise_in_place_tmpl.h"
+#undef SR
+#undef element
+#if REAL_IS_FLOAT && defined(GC_MASKS_HALVES)
+#define element uint16_t
+#define SR f16
+#include "depthwise_in_place_tmpl.h"
+#undef SR
+#define SR bf16
+#include "depthwise_in_place_tmpl.h"
+#undef SR
+#undef element
 #endif
 #include "depthwise_spread_tmpl.h"
 #include "tap_dot_tmpl.h"
@@ -50,18 +55,12 @@ static const gc_kernels OP(table) = {
     .finish = OP(finish),
     .depthwise_packed = OP(depthwise_packed),
     .depthwise_spread = OP(depthwise_spread),
-    .depthwise_rows = {DEPTHWISE_ROWS_ENTRIES(rows_, 1), DEPTHWISE_ROWS_ENTRIES(rows_, 2)},
-    .depthwise_few = DEPTHWISE_ROWS_ENTRIES(few_, 1),
-#ifdef GC_SHIFTS_VECTORS
-    .depthwise_line = OP(depthwise_line),
-#endif
-    .depthwise_up = {DEPTHWISE_UP_ENTRIES(0), DEPTHWISE_UP_ENTRIES(1)},
-    .rolling = {{OP(rolling_any_3), OP(rolling_any_5), OP(rolling_any_7)},
-                {OP(rolling_320), OP(rolling_520), NULL}},
-    .rolling_deep = {OP(rolling_311), OP(rolling_321)},
-    .rolling_dilated = OP(rolling_312),
-#ifdef GC_SHIFTS_VECTORS
-    .small_maps = {OP(small_maps_3), OP(small_maps_5), OP(small_maps_7)},
+#if !REAL_IS_FLOAT
+    .in_place = {[GC_F64] = &f64_in_place},
+#elif defined(GC_MASKS_HALVES)
+    .in_place = {[GC_F32] = &f32_in_place, [GC_F16] = &f16_in_place, [GC_BF16] = &bf16_in_place},
+#else
+    .in_place = {[GC_F32] = &f32_in_place},
 #endif
     .max_tb = {TAP_DOT_MAX_TB(1), TAP_DOT_MAX_TB(2), TAP_DOT_MAX_TB(3), TAP_DOT_MAX_TB(4)},
     .tap_dot = {TAP_DOT_ENTRIES(1), TAP_DOT_ENTRIES(2), TAP_DOT_ENTRIES(3), TAP_DOT_ENTRIES(4)},
@@ -139,9 +138,6 @@ const gc_kernels *const GC_CAT(GC_CAT(GC_CAT(gc_kernels_, GC_ISA_NAME), _), R) =
 #undef LANE_DOT_ROW
 #undef LANE_DOT_ENTRIES
 #undef ROLLING_PLAIN
-#undef DEPTHWISE_ROWS_KERNEL
-#undef DEPTHWISE_ROWS_KERNELS
-#undef DEPTHWISE_ROWS_ENTRIES
 #undef LANE_RUN
 #undef LANE_RUN_MAX
 #undef LANE_RUN_ENTRIES

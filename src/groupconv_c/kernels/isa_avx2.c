@@ -101,17 +101,17 @@ GC_INLINE float f32_sum(f32_v v) {
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
-GC_INLINE f32_v f32_load_f16(const uint16_t *p) {
+GC_INLINE f32_v f16_load(const uint16_t *p) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
-GC_INLINE void f32_store_f16(uint16_t *p, f32_v v) {
+GC_INLINE void f16_store(uint16_t *p, f32_v v) {
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
 }
-GC_INLINE f32_v f32_load_bf16(const uint16_t *p) {
+GC_INLINE f32_v bf16_load(const uint16_t *p) {
     const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
-GC_INLINE void f32_store_bf16(uint16_t *p, f32_v v) {
+GC_INLINE void bf16_store(uint16_t *p, f32_v v) {
     const __m256i u = _mm256_castps_si256(v);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
     const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);

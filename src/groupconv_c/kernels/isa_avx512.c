@@ -68,25 +68,36 @@ GC_INLINE f32_v f32_zip_high(f32_v a, f32_v b) {
 }
 GC_TURN_BY_ZIPS(f32)
 GC_INLINE float f32_sum(f32_v v) { return _mm512_reduce_add_ps(v); }
-GC_INLINE f32_v f32_load_f16(const uint16_t *p) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+GC_INLINE f32_v f16_reals(__m256i halves) { return _mm512_cvtph_ps(halves); }
+GC_INLINE __m256i f16_halves(f32_v v) { return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
+GC_INLINE f32_v bf16_reals(__m256i halves) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
-GC_INLINE void f32_store_f16(uint16_t *p, f32_v v) {
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
-}
-GC_INLINE f32_v f32_load_bf16(const uint16_t *p) {
-    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
-}
-GC_INLINE void f32_store_bf16(uint16_t *p, f32_v v) {
+GC_INLINE __m256i bf16_halves(f32_v v) {
     const __m512i u = _mm512_castps_si512(v);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
     const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
     const __m512i quiet = _mm512_or_si512(u, _mm512_set1_epi32(0x400000));
     const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
     const __m512i r = _mm512_mask_mov_epi32(rounded, nan, quiet);
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16)));
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(r, 16));
 }
+#define GC_MASKS_HALVES
+#define HALVES_IN_MEMORY(H)                                                                   \
+    GC_INLINE f32_v H##_load(const uint16_t *p) { return H##_reals(_mm256_loadu_epi16(p)); }  \
+    GC_INLINE f32_v H##_load_mask(const uint16_t *p, f32_m m) {                               \
+        return H##_reals(_mm256_maskz_loadu_epi16(m, p));                                     \
+    }                                                                                         \
+    GC_INLINE f32_v H##_load_one(const uint16_t *p) {                                         \
+        return H##_reals(_mm256_set1_epi16((int16_t)*p));                                     \
+    }                                                                                         \
+    GC_INLINE void H##_store(uint16_t *p, f32_v v) { _mm256_storeu_epi16(p, H##_halves(v)); } \
+    GC_INLINE void H##_store_first(uint16_t *p, f32_v v, ptrdiff_t n) {                       \
+        _mm256_mask_storeu_epi16(p, (f32_m)((1u << n) - 1), H##_halves(v));                   \
+    }
+HALVES_IN_MEMORY(f16)
+HALVES_IN_MEMORY(bf16)
+#undef HALVES_IN_MEMORY
 
 GC_INLINE f64_v f64_load(const double *p) { return _mm512_loadu_pd(p); }
 GC_INLINE void f64_store(double *p, f64_v v) { _mm512_storeu_pd(p, v); }

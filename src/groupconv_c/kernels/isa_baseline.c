@@ -113,11 +113,11 @@ GC_GENERIC_SPREAD(f32, float, f32_lanes)
 GC_GENERIC_SPREAD(f64, double, f64_lanes)
 
 #define GC_GENERIC_HALF(type)                                                            \
-    GC_INLINE f32_v f32_load_##type(const uint16_t *p) {                                 \
+    GC_INLINE f32_v type##_load(const uint16_t *p) {                                     \
         return (f32_v){gc_from_##type(p[0]), gc_from_##type(p[1]), gc_from_##type(p[2]), \
                        gc_from_##type(p[3])};                                            \
     }                                                                                    \
-    GC_INLINE void f32_store_##type(uint16_t *p, f32_v v) {                              \
+    GC_INLINE void type##_store(uint16_t *p, f32_v v) {                                  \
         for (int i = 0; i < f32_lanes; i++) p[i] = gc_to_##type(v[i]);                   \
     }
 

@@ -33,12 +33,7 @@ typedef struct gc_kernels {
     void (*finish)(const gc_finish *);
     void (*depthwise_packed)(const gc_depthwise *);
     void (*depthwise_spread)(const gc_spread *);
-    gc_depthwise_rows_fn *depthwise_rows[2][GC_DEPTHWISE_KERNEL_ROWS];
-    gc_depthwise_rows_fn *depthwise_few[GC_DEPTHWISE_KERNEL_ROWS];
-    gc_depthwise_rows_fn *depthwise_line;
-    gc_depthwise_up_fn *depthwise_up[2][GC_DEPTHWISE_UP_KERNEL];
-    gc_rolling_fn *rolling[2][GC_ROLLING_KERNELS], *rolling_deep[2], *rolling_dilated;
-    gc_small_maps_fn *small_maps[GC_ROLLING_KERNELS];
+    const gc_in_place_kernels *in_place[GC_STORAGE_TYPES]; /* by gc_dtype; NULL: none */
     int max_tb[GC_MAX_DOT_KB];
     gc_tap_dot_fn *tap_dot[GC_MAX_DOT_KB][GC_MAX_DOT_TB];
     int max_row_dot;

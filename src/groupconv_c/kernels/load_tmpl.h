@@ -1,6 +1,9 @@
 /* Reading storage into contiguous reals: the pack step's row copies. Rows are short, so they are
  * copied by inline vectors; a tail is loaded under a mask. */
 
+/* The element in all lanes. */
+GC_INLINE V OP(load_one)(const real *p) { return OP(set1)(*p); }
+
 GC_INLINE void OP(copy)(real *restrict to, const real *restrict from, ptrdiff_t n) {
     ptrdiff_t i = 0;
     for (; i + LANES <= n; i += LANES) OP(store)(to + i, OP(load)(from + i));
@@ -11,23 +14,54 @@ GC_INLINE void OP(copy)(real *restrict to, const real *restrict from, ptrdiff_t 
 }
 
 #if REAL_IS_FLOAT
-/* The last vector of a row overlaps the one before; a row shorter than a vector is brought into one. */
+/* The first n halves at p, at most a vector of them, and zeros. */
+#ifdef GC_MASKS_HALVES
+#define LOAD_PART(type)                                                    \
+    GC_INLINE V OP(load_part_##type)(const uint16_t *p, ptrdiff_t n) {     \
+        return type##_load_mask(p, OP(mask)(gc_window_bits(0, n, LANES))); \
+    }
+#else
+#define LOAD_PART(type)                                                      \
+    GC_INLINE V OP(load_part_##type)(const uint16_t *p, ptrdiff_t n) {       \
+        uint16_t half[LANES] = {0};                                          \
+        for (ptrdiff_t l = 0; l < gc_smaller(n, LANES); l++) half[l] = p[l]; \
+        return type##_load(half);                                            \
+    }
+#endif
+LOAD_PART(f16)
+LOAD_PART(bf16)
+#undef LOAD_PART
+
+/* Rows of halves side by side, of every second one (chosen from two vectors), and of any. */
 #define LOAD_HALF(type)                                                                     \
     static void OP(load_row_##type)(float *restrict to, const char *from, ptrdiff_t stride, \
                                     ptrdiff_t n) {                                          \
-        if (stride == 2 && n >= LANES) {                                                    \
-            for (ptrdiff_t i = 0; i < n; i += LANES) {                                      \
-                const ptrdiff_t at = gc_smaller(i, n - LANES);                              \
-                OP(store)(to + at, OP(load_##type)((const uint16_t *)(from + 2 * at)));     \
-            }                                                                               \
+        const uint16_t *p = (const uint16_t *)from;                                         \
+        ptrdiff_t i = 0;                                                                    \
+        if (stride == 2) {                                                                  \
+            for (; i + LANES <= n; i += LANES) OP(store)(to + i, type##_load(p + i));       \
+            if (i >= n) return;                                                             \
+            if (n >= LANES) /* a vector that overlaps the one before */                     \
+                OP(store)(to + n - LANES, type##_load(p + n - LANES));                      \
+            else                                                                            \
+                OP(store_first)(to + i, OP(load_part_##type)(p + i, n - i), n - i);         \
+            return;                                                                         \
+        }                                                                                   \
+        if (stride == 4 && n > 0) {                                                         \
+            for (; i + LANES < n; i += LANES, p += 2 * LANES)                               \
+                OP(store)(to + i, OP(even)(type##_load(p), type##_load(p + LANES)));        \
+            const ptrdiff_t last = 2 * (n - i) - 1; /* what is in the row */                \
+            const V x = OP(load_part_##type)(p, last);                                      \
+            const V y = last > LANES ? OP(load_part_##type)(p + LANES, last - LANES) : x;   \
+            OP(store_first)(to + i, OP(even)(x, y), n - i);                                 \
             return;                                                                         \
         }                                                                                   \
         uint16_t half[LANES] = {0};                                                         \
-        for (ptrdiff_t i = 0; i < n; i += LANES) {                                          \
+        for (; i < n; i += LANES) {                                                         \
             const ptrdiff_t count = gc_smaller(n - i, LANES);                               \
             for (ptrdiff_t l = 0; l < count; l++)                                           \
                 memcpy(half + l, from + (i + l) * stride, sizeof *half);                    \
-            OP(store_first)(to + i, OP(load_##type)(half), count);                          \
+            OP(store_first)(to + i, type##_load(half), count);                              \
         }                                                                                   \
     }
 LOAD_HALF(f16)

@@ -19,7 +19,8 @@
  *     and R_has_nan(v), if it defines GC_SHIFTS_VECTORS
  *   R_repeated(p, n): p[0] .. p[n - 1] again and again, n = 2 or 4, if it defines GC_REPEATS_LANES
  *   GC_SPREADS_OPERANDS, if an instruction spreads an operand in memory over a vector
- *   f32_load_f16(p) f32_load_bf16(p) f32_store_f16(p, v) f32_store_bf16(p, v)
+ *   H_load(p) H_store(p, v) for H in {f16, bf16}: a vector of floats, in memory uint16_t; and H_load_mask(p, m),
+ *     H_store_first(p, v, n), H_load_one(p): *p in all lanes, if it defines GC_MASKS_HALVES
  * and then includes instantiate_tmpl.h once for each R.
  */
 #ifndef GC_VECTOR_H
