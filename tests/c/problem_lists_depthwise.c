@@ -1,7 +1,7 @@
 #include "problems.h"
 
 int problem_depthwise(int index, gc_problem *p) {
-    static const ptrdiff_t widths[] = {1, 2, 4, 7, 8, 9, 14, 15, 16, 17, 23, 31, 33, 40, 66};
+    static const ptrdiff_t widths[] = {1, 2, 4, 7, 8, 9, 14, 15, 16, 17, 23, 31, 33, 66, 130};
     static const struct {
         gc_op op;
         ptrdiff_t stride, dilation;

@@ -37,8 +37,8 @@ typedef struct box {
     gc_winograd_column_box in;
     ptrdiff_t size[3]; /* of its results */
     char *products, *rows;
-    region later[2];         /* results, input */
-    ptrdiff_t residual_next; /* bytes from a block's residual to that of the next one */
+    region later[3]; /* results, input and, if there is one, residual */
+    int regions;
 } box;
 
 static void bind(box *b, char *scratch) {
@@ -147,7 +147,6 @@ static void finish(box *b, const tile *t) {
         .out_k = t->target.channel / size,
         .out_row = b->size[2],
         .residual_k = t->target.residual_channel / size,
-        .residual_next = b->residual_next,
         .channels = t->kb,
         .vectors = (int)t->vb,
         .clamp = plan->problem.activation != GC_IDENTITY,
@@ -190,7 +189,7 @@ static void multiply(box *b, const tile *t) {
         .out_k = t->vb * lanes,
     };
     for (int e = 0; e < GC_COLUMN_WINDOW; e++) {
-        region *later = &b->later[e % 2];
+        region *later = &b->later[e % b->regions];
         sum.fetch = take(later);
         sum.fetch_step = gc_ceil_div(later->step, s->ntaps);
         plan->kernels->tap_sum[t->kb - 1][t->vb - 1](&sum);
@@ -294,18 +293,19 @@ static region region_of(const char *base, ptrdiff_t channels, ptrdiff_t apart, p
 }
 
 /* From block `block` on, the last of them before `end`: asks for the next group's input, if this one has just begun, and
- * for the next block's results, of its first depth. */
+ * for the next block's results and residual, of its first depth. */
 static void look_ahead(box *b, ptrdiff_t block, ptrdiff_t end) {
     const gc_plan *plan = b->run->plan;
     const gc_problem *p = &plan->problem;
     const gc_winograd_column *s = b->s;
     const ptrdiff_t vectors = s->windows.extent[0] * s->vectors;
     const ptrdiff_t tiles = gc_ceil_div(vectors, plan->kernels->max_vb[s->kb - 1]);
-    const ptrdiff_t steps = tiles * GC_COLUMN_WINDOW / 2; /* of a block, for each region */
+    b->regions = p->has_residual ? 3 : 2;
+    const ptrdiff_t steps = tiles * (GC_COLUMN_WINDOW / b->regions); /* of a block, for each */
     const ptrdiff_t blocks = s->boxes[0] * s->boxes[1] * s->kblocks; /* of a group */
     const ptrdiff_t rest = blocks - block % blocks;
-    const place at = place_of(plan, block), next = place_of(plan, block + 1);
-    b->later[0].step = b->residual_next = 0;
+    const place next = place_of(plan, block + 1);
+    b->later[0].step = b->later[2].step = 0;
     if (rest == blocks || b->later[1].base == NULL) {
         const place group = place_of(plan, block + rest);
         const ptrdiff_t bytes = p->in_size[0] * p->in_size[1] * p->in_size[2] * plan->storage_size;
@@ -314,10 +314,11 @@ static void look_ahead(box *b, ptrdiff_t block, ptrdiff_t end) {
         if (block + rest >= end) b->later[1].step = 0;
     }
     if (!s->plain || block + 1 >= end) return;
-    b->later[0] = region_of(
-        (const char *)b->run->arrays->output + offset_of(&next, p->output_strides), next.kb,
-        p->output_strides[1], b->size[1] * b->size[2] * plan->storage_size, steps);
-    b->residual_next = offset_of(&next, p->residual_strides) - offset_of(&at, p->residual_strides);
+    const gc_target target = target_of(b->run, &next);
+    const ptrdiff_t bytes = b->size[1] * b->size[2] * plan->storage_size;
+    b->later[0] = region_of(target.base, next.kb, target.channel, bytes, steps);
+    if (target.residual)
+        b->later[2] = region_of(target.residual, next.kb, target.residual_channel, bytes, steps);
 }
 
 void gc_winograd_column_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t last) {

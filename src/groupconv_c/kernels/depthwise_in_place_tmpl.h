@@ -6,6 +6,7 @@
 #include "depthwise_up_tmpl.h"
 #include "depthwise_rolling_row_tmpl.h"
 #include "depthwise_rolling_tmpl.h"
+#include "depthwise_wide_tmpl.h"
 #ifdef GC_SHIFTS_VECTORS
 #include "depthwise_line_tmpl.h"
 #include "depthwise_small_tmpl.h"
@@ -15,8 +16,8 @@ static const gc_in_place_kernels ST(in_place) = {
     .rows = {DEPTHWISE_ROWS_ENTRIES(rows_, 1), DEPTHWISE_ROWS_ENTRIES(rows_, 2)},
     .few = DEPTHWISE_ROWS_ENTRIES(few_, 1),
     .up = {DEPTHWISE_UP_ENTRIES(0), DEPTHWISE_UP_ENTRIES(1)},
-    .rolling = {{ST(rolling_any_3), ST(rolling_any_5), ST(rolling_any_7)},
-                {ST(rolling_320), ST(rolling_520), NULL}},
+    .rolling = {{ST(rolling_3_by_1), ST(rolling_any_5), ST(rolling_any_7)},
+                {ST(rolling_3_by_2), ST(rolling_520), NULL}},
     .rolling_deep = {ST(rolling_311), ST(rolling_321)},
     .rolling_dilated = ST(rolling_312),
 #ifdef GC_SHIFTS_VECTORS

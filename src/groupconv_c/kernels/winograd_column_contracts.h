@@ -44,8 +44,6 @@ typedef struct gc_winograd_column_output {
     void *out;
     const gc_column_piece *pieces; /* of all vectors, one after the other */
     ptrdiff_t element, height, out_k, out_row, residual_k;
-    ptrdiff_t
-        residual_next; /* bytes from it to what a later tile reads of it, which is asked for */
     int channels, vectors, clamp;
     double low, high;
 } gc_winograd_column_output;

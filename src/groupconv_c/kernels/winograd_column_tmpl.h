@@ -95,10 +95,7 @@ GC_INLINE G OP(column_results)(const gc_winograd_column_output *a, const real *i
             if (!WHOLE && i >= rows) break;
             OP(column_store)(out, residual, p->lanes, (V)y[i], low, high, WHOLE, CLAMP);
             out += out_row;
-            if (residual) {
-                __builtin_prefetch((const char *)residual + a->residual_next);
-                residual += out_row;
-            }
+            if (residual) residual += out_row;
         }
     } while (p++->more);
     *pieces = p;
