@@ -35,14 +35,14 @@ def test_every_padding(kernel: int, stride: int) -> None:
     """Windows that begin and end anywhere beside a row, up to windows of padding alone."""
     for width in (9, 31, 33, 64, 67):
         for before in range(kernel + 2):
-            for after in (0, 1, kernel - 1, kernel + 1):
+            for after in (0, 1, kernel - 1, kernel + 1, 28):
                 case = square(13, width, kernel, stride, padding=[(1, 2), (before, after)])
                 check_conv(case, algorithm=NAME)
 
 
 @each_kernel
 def test_epilogue(kernel: int, stride: int) -> None:
-    for height, width in ((26, 58), (40, 35), (22, 20), (12, 126), (19, 150)):
+    for height, width in ((26, 58), (40, 35), (22, 20), (12, 126), (19, 150), (75, 30)):
         check_epilogue(square(height, width, kernel, stride), algorithm=NAME)
 
 
@@ -74,3 +74,19 @@ def test_inputs_that_are_not_finite_spoil_their_windows_alone(
         got = gc.conv2d(spoiled, w, **case.arguments, algorithm=NAME)
         want = gc.conv2d(spoiled, w, **case.arguments, algorithm="reference")
         np.testing.assert_array_equal(np.isfinite(got), np.isfinite(want))
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf])
+@each_kernel
+def test_weights_that_are_not_finite_meet_the_zeros_around(
+    kernel: int, stride: int, special: float
+) -> None:
+    case = square(21, 70 * stride, kernel, stride)
+    x, w, _ = case.arrays()
+    for row, column in ((0, 0), (0, 1), (kernel - 1, kernel - 1), (kernel // 2, 0)):
+        spoiled = w.copy()
+        spoiled[1, 0, row, column] = special
+        got = gc.conv2d(x, spoiled, **case.arguments, algorithm=NAME)
+        want = gc.conv2d(x, spoiled, **case.arguments, algorithm="reference")
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+        np.testing.assert_array_equal(np.isinf(got), np.isinf(want))

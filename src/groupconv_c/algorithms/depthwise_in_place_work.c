@@ -92,12 +92,6 @@ static void ask_ahead(const gc_plan *plan, gc_rolling *a) {
     const int asks = out >= least_fetched_out && in + out <= near_fetched;
     a->fetch_bytes = in > 0 ? in / s->ncolumns + 1 : 0;
     a->fetch_out_bytes = in > 0 && asks && gc_problem_is_far(p) ? out / s->ncolumns + 1 : 0;
-    /* for slices that do not fit the first-level cache with the next ones, by steps that are short for what they
-     * ask for */
-    const ptrdiff_t asked = p->stride[2] * p->stride[2] + (a->fetch_out_bytes > 0);
-    const ptrdiff_t sums = p->kernel[0] * p->kernel[1] * p->kernel[2];
-    a->fetch_second =
-        gc_takes_halves(s->table) && 2 * (in + out) > near_fetched && asked * 5 > sums;
 }
 
 /* The last input slice that a unit reads. */

@@ -75,7 +75,6 @@ typedef struct gc_rolling {
     ptrdiff_t fetch_bytes;
     const char *fetch_out; /* memory that is written next */
     ptrdiff_t fetch_out_bytes;
-    int fetch_second; /* both into the second-level cache; of kernels of 3 rows */
     ptrdiff_t
         residual_next; /* bytes from the residual to the one that is read next, which is asked for */
     int clamp;

@@ -9,18 +9,12 @@
 #define ROLLING_SMALL(K) ((K) == 3)
 
 /* Asks for as much as some steps read, or write, from where `at` has got to; for nothing if that is NULL. */
-GC_INLINE void ST(rolling_ask)(const char **at, const int vectors, const int second) {
+GC_INLINE void ST(rolling_ask)(const char **at, const int vectors) {
+    const int size = LANES * (int)sizeof(element);
     if (*at == NULL) return;
-    if (second) {
-        GC_UNROLL(16)
-        for (int i = 0; i < vectors; i++)
-            __builtin_prefetch(*at + i * LANES * (int)sizeof(element), 0, 2);
-    } else {
-        GC_UNROLL(16)
-        for (int i = 0; i < vectors; i++)
-            __builtin_prefetch(*at + i * LANES * (int)sizeof(element));
-    }
-    GC_STEP(*at, vectors * LANES * (int)sizeof(element));
+    GC_UNROLL(16)
+    for (int i = 0; i < vectors; i++) __builtin_prefetch(*at + i * size);
+    GC_STEP(*at, vectors * size);
 }
 
 /* NC vectors of columns side by side, 1 or 2. D sets of sums: with rows a dilation of D apart, those of each remainder
@@ -52,8 +46,8 @@ GC_INLINE void ST(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                                     EDGE, DEEP);
                 if (t + d >= begun) ST(rolling_store)(&s, own + sums - 1, sums, S, NC, EDGE, MORE);
                 if (often) {
-                    ST(rolling_ask)(&fetch, NC * S * S, 0);
-                    ST(rolling_ask)(&fetch_out, NC, 0);
+                    ST(rolling_ask)(&fetch, NC * S * S);
+                    ST(rolling_ask)(&fetch_out, NC);
                 }
                 if (S == 2 && t + 1 < steps)
                     ST(rolling_any_row)(&s, k->zero, own, row + 1 >= above && row + 1 < below, 1, K,
@@ -73,15 +67,15 @@ GC_INLINE void ST(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                     ST(rolling_store)(&s, own + (2 * sums - 1 - u) % sums, sums, S, NC, 0, MORE);
                     if (S == 2) ST(rolling_row)(&s, own, u, 1, K, S, NC, EDGE, DEEP);
                     if (often) {
-                        ST(rolling_ask)(&fetch, NC * S * S, 0);
-                        ST(rolling_ask)(&fetch_out, NC, 0);
+                        ST(rolling_ask)(&fetch, NC * S * S);
+                        ST(rolling_ask)(&fetch_out, NC);
                     }
                 }
             }
             if (EDGE == 2) s.whole -= D * sums;
             if (!often) {
-                ST(rolling_ask)(&fetch, NC * D * sums * S * S, a->fetch_second);
-                ST(rolling_ask)(&fetch_out, NC * D * sums, a->fetch_second);
+                ST(rolling_ask)(&fetch, NC * D * sums * S * S);
+                ST(rolling_ask)(&fetch_out, NC * D * sums);
             }
         }
     }

@@ -138,11 +138,12 @@ GC_INLINE void ST(wide_columns)(const gc_rolling *a, ptrdiff_t first, const OP(r
 }
 
 /* Whether vectors of columns are read whole, but for the elements beside the first and the last, and the rest of the
- * last. Two vectors of stride 1 are too few to fill the time that sums wait for each other. */
+ * last. Sums of two vectors of stride 1 wait for each other, which takes longer than memory if planes are small. */
 GC_INLINE int ST(wide_fits)(const gc_rolling *a, const int S) {
     const uint32_t all = gc_window_bits(0, LANES, LANES);
     const gc_columns *const last = a->columns + a->ncolumns - 1;
-    if (a->ncolumns < (S == 1 ? 3 : 2) || a->dilation != 1) return 0;
+    const ptrdiff_t bytes = a->height * a->in_row * (ptrdiff_t)sizeof(element);
+    if (a->ncolumns < (S == 1 && bytes < 8 * 1024 ? 3 : 2) || a->dilation != 1) return 0;
     for (const gc_columns *c = a->columns; c < last; c++)
         if (c->bits[S] != all || c->bits[S + 1] != all) return 0;
     return last->bits[0] & 1 && (S == 2 || last->bits[1] == all);
