@@ -13,9 +13,8 @@ typedef struct ST(wide_state) {
     ptrdiff_t in_row, out_row, residual_row;
     ptrdiff_t last; /* columns to the last vector, which may overlap the one before */
     V w[9], bias, low, high;
-    M left; /* of the element beside the first vector, in the last lane */
-    M ends
-        [2]; /* of what the last vector reads; stride 1: of the element beside it, in the first lane */
+    M left;    /* of the element beside the first vector, in the last lane */
+    M ends[2]; /* of the last vector's inputs; stride 1: of the element behind, in lane 0 */
 } ST(wide_state);
 
 /* The inputs x of the three kernel columns for vector c of a row; p: where kernel column 0 of the first vector reads.
