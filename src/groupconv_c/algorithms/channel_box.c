@@ -67,7 +67,7 @@ static void turn_converted(const gc_plan *plan, const char *from, ptrdiff_t stri
 
 void gc_channel_box_turn(const gc_plan *plan, const char *from, ptrdiff_t stride,
                          ptrdiff_t channels, char *to, ptrdiff_t pitch, ptrdiff_t positions) {
-    const int reals = plan->storage_size == (ptrdiff_t)plan->kernels->real_size;
+    const int reals = gc_stores_reals(plan);
     (reals ? turn_reals : turn_converted)(plan, from, stride, channels, to, pitch, positions);
 }
 

@@ -44,8 +44,7 @@ const char *gc_channel_results_residual(const gc_channel_results *r, ptrdiff_t r
 
 int gc_channel_results_late(const gc_channel_results *r) {
     const gc_plan *plan = r->run->plan;
-    return !r->turned || plan->problem.has_residual ||
-           plan->storage_size != (ptrdiff_t)plan->kernels->real_size;
+    return !r->turned || plan->problem.has_residual || !gc_stores_reals(plan);
 }
 
 gc_lane_epilogue gc_channel_results_before(const gc_channel_results *r) {
@@ -167,6 +166,6 @@ static void move(const gc_channel_results *r, ptrdiff_t first, ptrdiff_t last, c
 void gc_channel_results_store(const gc_channel_results *r, ptrdiff_t first, ptrdiff_t last,
                               char *tile) {
     const gc_plan *plan = r->run->plan;
-    const int reals = plan->storage_size == (ptrdiff_t)plan->kernels->real_size;
+    const int reals = gc_stores_reals(plan);
     move(r, first, last, tile, !r->turned ? finish_results : reals ? turn_results : turn_to_halves);
 }

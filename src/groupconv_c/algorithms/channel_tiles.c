@@ -218,8 +218,7 @@ static double pack_cycles(const gc_plan *plan, const gc_channel_tiles_state *s) 
     if (gc_channel_box_turns(plan, p->input_strides, p->in_per_group))
         return rows *
                (30 + (double)gc_ceil_div(p->in_size[2], plan->kernels->lanes) * channels * 8);
-    if (plan->storage_size != (ptrdiff_t)plan->kernels->real_size)
-        return positions * (60 + channels * 1.5);
+    if (!gc_stores_reals(plan)) return positions * (60 + channels * 1.5);
     const int along = p->input_strides[1] == plan->storage_size;
     return positions * (along ? 1 + channels * 1.6 / lanes : 3 + channels * 1.1);
 }
@@ -232,7 +231,7 @@ static double finish_cycles(const gc_plan *plan, const gc_channel_tiles_state *s
     const double channels = (double)p->out_per_group;
     if (gc_channel_box_turns(plan, p->output_strides, p->out_per_group))
         return (double)gc_ceil_div(positions, plan->kernels->lanes) * channels *
-               (plan->storage_size == (ptrdiff_t)plan->kernels->real_size ? 7 : 14);
+               (gc_stores_reals(plan) ? 7 : 14);
     return (double)positions * (24 * (double)s->blocks + channels * 1.3);
 }
 

@@ -3,10 +3,11 @@
  *
  * A unit is one image, one channel, one depth of the output and one band of its rows. Square kernels of 3, 5
  * and 7 go down the band one column of vectors after the other, each loaded vector serving the partial sums of
- * all output rows that it touches ("rolling"), 3x3 ones over some depths too; other kernels go through it in
- * tiles of some rows. The last vector of a row is moved back to end with it, so that only rows narrower than a
- * vector are stored in part. Rows a dilation apart form a class; its rows share loads. Maps whose rows fit a
- * vector are read a whole row, or two, at a time, many channels in one call ("small").
+ * all output rows that it touches ("rolling"), 3x3 ones over some depths too, with AVX-512 up to four vectors of a
+ * row side by side ("wide"); other kernels go through it in tiles of some rows. The last vector of a row is moved
+ * back to end with it, so that only rows narrower than a vector are stored in part. Rows a dilation apart form a
+ * class; its rows share loads. Maps whose rows fit a vector are read a whole row, or two, at a time, many channels
+ * in one call ("small"). With AVX-512 arrays may be of halves, converted as they are loaded and stored.
  * This file plans; depthwise_in_place_work.c computes.
  */
 #include <math.h>

@@ -36,8 +36,8 @@ static const char *refuse(const gc_plan *plan) {
         return "it needs a stride, dilation 1 and a kernel of a multiple of the stride";
     if (p->kernel[2] > lanes || lanes < 4 || p->out_size[2] < p->stride[2])
         return "it needs a kernel no longer than a vector";
-    if ((size_t)size != plan->kernels->real_size || (p->in_size[2] > 1 && i[4] != size) ||
-        !gc_output_is_rows(plan) || !gc_residual_is_rows(plan))
+    if (!gc_stores_reals(plan) || (p->in_size[2] > 1 && i[4] != size) || !gc_output_is_rows(plan) ||
+        !gc_residual_is_rows(plan))
         return "it needs contiguous rows of float32 or float64";
     return NULL;
 }

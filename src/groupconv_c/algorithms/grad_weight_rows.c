@@ -35,8 +35,7 @@ static const char *refuse(const gc_plan *plan) {
     if (p->stride[2] > 2) return "it needs stride 1 or 2 along rows";
     if (p->stride[2] == 2 && p->dilation[2] != 1 && p->kernel[2] > 1)
         return "it needs dilation 1 along rows of stride 2";
-    if ((size_t)size != plan->kernels->real_size ||
-        (p->in_size[2] > 1 && p->input_strides[4] != size) ||
+    if (!gc_stores_reals(plan) || (p->in_size[2] > 1 && p->input_strides[4] != size) ||
         (p->out_size[2] > 1 && p->weight_strides[4] != size))
         return "it needs contiguous rows of float32 or float64";
     for (int i = 0; i < 4; i++)

@@ -37,7 +37,7 @@ gc_status gc_winograd_tiles_cover(gc_winograd_tiles *t, const gc_problem *p, int
 static int reads_in_place(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     return p->padding_mode == GC_ZEROS && p->input_strides[4] == plan->storage_size &&
-           (size_t)plan->storage_size == plan->kernels->real_size;
+           gc_stores_reals(plan);
 }
 
 /* Lanes first .. last - 1 of a vector whose lane 0 is column `column` of a row of `width`, `shift` columns on. */
