@@ -3,8 +3,10 @@
  * A unit is one image, one group, one box of output positions of one depth, one block of vectors of output
  * channels. The box's input is packed once per thread for the channel blocks that follow each other, padded, so
  * that every position reads its window at the same offsets: with channels side by side, or as planes where its
- * rows are contiguous; a 1x1 kernel reads in place. A tile is two runs of neighbouring positions of a row, each; or,
- * where registers are few, some positions wherever they lie: more vectors then share an input.
+ * rows are contiguous. A 1x1 kernel reads in place; where its input stays in the second-level cache, the boxes of a
+ * block follow each other instead, and weights come once from farther away. A tile is two runs of neighbouring
+ * positions of a row, each; or, where registers are few, some positions wherever they lie: more vectors then share
+ * an input.
  */
 #include <math.h>
 #include <stdio.h>
@@ -18,9 +20,11 @@
 
 enum {
     box_bytes = 384 * 1024,
-    wanted_units = 4,        /* of small problems too */
-    piece_bytes = 16 * 1024, /* of weights after which the same inputs are read again */
-    held_bytes = 8 * 1024,   /* of results that wait for each other */
+    slice_bytes = 900 * 1024, /* of input that stays in the second-level cache while weights pass */
+    weight_bytes = 512 * 1024, /* of weights that stay there beside a box */
+    wanted_units = 4,          /* of small problems too */
+    piece_bytes = 16 * 1024,   /* of weights after which the same inputs are read again */
+    held_bytes = 8 * 1024,     /* of results that wait for each other */
 };
 
 static const char *refuse(const gc_plan *plan) {
@@ -103,6 +107,7 @@ static void choose_boxes(const gc_plan *plan, gc_channel_tiles_state *s) {
     const ptrdiff_t cached = s->by_runs && !s->in_place ? 1 : gc_ceil_div(bytes, box_bytes);
     const ptrdiff_t least = gc_max(cached, gc_ceil_div(wanted_units, others));
     s->boxes = gc_even_pieces(plan, others, cuts, gc_min(least, cuts));
+    s->blocks_first = s->in_place && bytes <= slice_bytes;
     s->rows = s->by_runs ? 1 : gc_ceil_div(cuts, s->boxes);
     s->box.slice = gc_channel_box_reach(p, 1, s->rows) * s->box.row;
     if (!s->box.planes || s->in_place) return;
@@ -231,7 +236,7 @@ static double finish_cycles(const gc_plan *plan, const gc_channel_tiles_state *s
     const double channels = (double)p->out_per_group;
     if (gc_channel_box_turns(plan, p->output_strides, p->out_per_group))
         return (double)gc_ceil_div(positions, plan->kernels->lanes) * channels *
-               (gc_stores_reals(plan) ? 7 : 14);
+               (gc_stores_reals(plan) ? 20 : 27);
     return (double)positions * (24 * (double)s->blocks + channels * 1.3);
 }
 
@@ -246,7 +251,8 @@ static double predict(const gc_plan *plan, const gc_channel_tiles_state *s) {
     /* but for the first block, most weights come while others are at work */
     const double weights = gc_weights_cycles(terms * (double)s->vectors * lanes * size);
     sums = fmax(sums, weights) + weights * fmax(0.3, 1 / (double)s->blocks);
-    if (s->boxes > 1) sums *= 1.15; /* they come again for each */
+    const double bytes = terms * (double)s->vectors * lanes * size;
+    if (s->boxes > 1 && !s->blocks_first && bytes > weight_bytes) sums *= 1.15; /* again for each */
     const double registers = plan->kernels->registers < 32 ? 1.05 : 1.15;
     /* runs of planes lose nothing unless loads bind them */
     const double spill = s->places || (s->box.planes && s->vb > 1) ? 1 : registers;
@@ -311,10 +317,10 @@ static void prepare(const gc_plan *plan, const void *weight, void *prepared, ptr
 
 static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
     const gc_channel_tiles_state *s = plan->state;
-    const ptrdiff_t i = unit / s->blocks % s->boxes;
+    const gc_channel_tiles_unit at = gc_channel_tiles_unit_at(s, unit);
     const ptrdiff_t cuts = gc_channel_tiles_cuts(s);
-    return (double)(gc_channel_tiles_vectors(s, unit % s->blocks) *
-                    (gc_cut(cuts, s->boxes, i + 1) - gc_cut(cuts, s->boxes, i)));
+    return (double)(gc_channel_tiles_vectors(s, at.block) *
+                    (gc_cut(cuts, s->boxes, at.box + 1) - gc_cut(cuts, s->boxes, at.box)));
 }
 
 static void describe(const gc_plan *plan, char *text, size_t size) {

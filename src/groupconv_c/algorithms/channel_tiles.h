@@ -21,12 +21,29 @@ typedef struct gc_channel_tiles_state {
     int joined;                       /* rows follow each other in output and residual */
     ptrdiff_t boxes, rows;            /* per depth; output rows of the largest box (packed) */
     ptrdiff_t vectors, blocks, vb;    /* of output channels of a group */
+    int blocks_first;                 /* a block's boxes follow each other, not a box's blocks */
     gc_lane_epilogue epilogue;
 } gc_channel_tiles_state;
 
 /* Things that boxes of a depth are cut from: runs, or whole rows. */
 static inline ptrdiff_t gc_channel_tiles_cuts(const gc_channel_tiles_state *s) {
     return gc_max(s->by_runs ? s->out[1] * s->runs : s->out[1], 1);
+}
+
+/* Where a unit is: of a slice, which is one depth of one group of one image. */
+typedef struct gc_channel_tiles_unit {
+    ptrdiff_t slice, box, block;
+} gc_channel_tiles_unit;
+
+static inline gc_channel_tiles_unit gc_channel_tiles_unit_at(const gc_channel_tiles_state *s,
+                                                             ptrdiff_t unit) {
+    const ptrdiff_t i = unit % (s->boxes * s->blocks);
+    gc_channel_tiles_unit at = {unit / (s->boxes * s->blocks), i / s->blocks, i % s->blocks};
+    if (s->blocks_first) {
+        at.box = i % s->boxes;
+        at.block = i / s->boxes;
+    }
+    return at;
 }
 
 /* Weights of a lane. */

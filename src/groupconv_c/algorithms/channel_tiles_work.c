@@ -9,6 +9,7 @@ typedef struct box {
     const gc_channel_tiles_state *s;
     char *packed, *tile;                /* input; results that wait */
     gc_stream *ahead;                   /* the next group's input */
+    const char *later;                  /* weights of the next block */
     ptrdiff_t n, g, depth, first, last; /* runs first .. last - 1 of the depth */
 } box;
 
@@ -58,8 +59,33 @@ static ptrdiff_t position_of(const gc_channel_tiles_state *s, ptrdiff_t run) {
     return at.row * s->out[2] + at.first;
 }
 
+/* Where the results of the tile of runs i .. i + runs - 1 go, and the residual: of the next tile where it is added to
+ * sums in registers. */
+static void ask_for_results(const box *b, const gc_channel_results *o, ptrdiff_t i, int runs,
+                            gc_lane_soon soon[2]) {
+    const gc_channel_tiles_state *s = b->s;
+    const gc_problem *p = &b->run->plan->problem;
+    const int axis = s->plain ? 4 : 1; /* vectors of a position, or positions of a channel */
+    const ptrdiff_t left = s->plain ? runs * s->g : o->channels;
+    stretch at = stretch_of(s, i);
+    soon[1].left = 0;
+    soon[0] = (gc_lane_soon){
+        .at = gc_channel_results_output(o, at.row, at.first),
+        .step = p->output_strides[axis],
+        .left = left,
+        .written = 1,
+    };
+    if (!p->has_residual || (s->plain && i + 2 >= b->last)) return;
+    if (s->plain) at = stretch_of(s, i + 2);
+    soon[1] = (gc_lane_soon){
+        .at = gc_channel_results_residual(o, at.row, at.first),
+        .step = p->residual_strides[axis],
+        .left = left,
+    };
+}
+
 /* Sums of the runs first .. last - 1, into their place or into the tile. */
-static void sum_runs(const box *b, const gc_channel_results *o, gc_lane_tile *a, ptrdiff_t vb,
+static void sum_runs(box *b, const gc_channel_results *o, gc_lane_tile *a, ptrdiff_t vb,
                      ptrdiff_t first, ptrdiff_t last) {
     const gc_channel_tiles_state *s = b->s;
     for (ptrdiff_t i = first; i < last; i += 2) {
@@ -75,18 +101,16 @@ static void sum_runs(const box *b, const gc_channel_results *o, gc_lane_tile *a,
                 s->plain ? gc_channel_results_output(o, at.row, at.first) : b->tile + waits;
             if (s->plain) a->run[r].residual = gc_channel_results_residual(o, at.row, at.first);
         }
-        a->soon = NULL;
-        if (i + 2 < b->last && s->plain) {
-            const stretch next = stretch_of(s, i + 2);
-            a->soon = gc_channel_results_residual(o, next.row, next.first);
-        }
+        ask_for_results(b, o, i, runs, a->soon);
         gc_stream_on(b->ahead);
+        a->later = b->later;
+        if (b->later) b->later += s->ntaps * s->channels * a->later_step;
         b->run->plan->kernels->lane_tile[s->g - 1][vb - 1][runs - 1](a);
     }
 }
 
 /* The same, some positions at a time wherever their inputs are. */
-static void sum_places(const box *b, const gc_channel_results *o, gc_lane_tile *a, ptrdiff_t vb,
+static void sum_places(box *b, const gc_channel_results *o, gc_lane_tile *a, ptrdiff_t vb,
                        ptrdiff_t first, ptrdiff_t last) {
     const gc_channel_tiles_state *s = b->s;
     const gc_kernels *kernels = b->run->plan->kernels;
@@ -113,14 +137,31 @@ static void sum_places(const box *b, const gc_channel_results *o, gc_lane_tile *
     }
 }
 
-static void run_block(const box *b, ptrdiff_t index) {
+/* The box's share of the weights of the block that comes next to its input, or to the boxes of which this is one,
+ * to be fetched while its tiles are summed. */
+static void fetch_weights(box *b, gc_lane_tile *a, const gc_channel_tiles_unit *at) {
+    const gc_channel_tiles_state *s = b->s;
+    const gc_kernels *kernels = b->run->plan->kernels;
+    b->later = NULL;
+    if (at->block + 1 == s->blocks) return;
+    const ptrdiff_t vector = gc_channel_tiles_weights(&b->run->plan->problem) * kernels->lanes *
+                             (ptrdiff_t)kernels->real_size;
+    const ptrdiff_t bytes = vector * gc_channel_tiles_vectors(s, at->block + 1);
+    const ptrdiff_t shares = s->blocks_first ? s->boxes : 1, share = s->blocks_first ? at->box : 0;
+    const ptrdiff_t tiles = gc_ceil_div(b->last - b->first, 2);
+    b->later = (const char *)a->weight + vector * gc_channel_tiles_vectors(s, at->block) +
+               gc_cut(bytes, shares, share);
+    a->later_step = gc_ceil_div(gc_ceil_div(bytes, shares), tiles * s->ntaps * s->channels);
+}
+
+static void run_block(box *b, const gc_channel_tiles_unit *at) {
     const gc_channel_tiles_state *s = b->s;
     const gc_run *run = b->run;
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
-    const ptrdiff_t v = gc_cut(s->vectors, s->blocks, index),
-                    vb = gc_channel_tiles_vectors(s, index);
+    const ptrdiff_t v = gc_cut(s->vectors, s->blocks, at->block),
+                    vb = gc_channel_tiles_vectors(s, at->block);
     gc_channel_results o = {
         .run = run,
         .n = b->n,
@@ -148,6 +189,7 @@ static void run_block(const box *b, ptrdiff_t index) {
         .epilogue = s->epilogue,
     };
     if (!s->plain) a.epilogue = gc_channel_results_before(&o);
+    fetch_weights(b, &a, at);
     for (ptrdiff_t i = b->first; i < b->last; i += s->held) {
         const ptrdiff_t end = gc_min(i + s->held, b->last);
         const ptrdiff_t from = position_of(s, i), to = position_of(s, end);
@@ -178,18 +220,18 @@ void gc_channel_tiles_work(const gc_run *run, void *scratch, ptrdiff_t first, pt
     b.tile = b.packed + gc_channel_tiles_packed(plan, s);
     ptrdiff_t packed = -1;
     for (ptrdiff_t unit = first; unit < last; unit++) {
-        const ptrdiff_t place = unit / s->blocks, slice = place / s->boxes;
-        b.first = gc_cut(cuts, s->boxes, place % s->boxes) * per;
-        b.last = gc_cut(cuts, s->boxes, place % s->boxes + 1) * per;
-        b.depth = slice % s->out[0];
-        b.g = slice / s->out[0] % p->groups;
-        b.n = slice / s->out[0] / p->groups;
-        const ptrdiff_t source = s->by_runs ? slice : place;
+        const gc_channel_tiles_unit at = gc_channel_tiles_unit_at(s, unit);
+        b.first = gc_cut(cuts, s->boxes, at.box) * per;
+        b.last = gc_cut(cuts, s->boxes, at.box + 1) * per;
+        b.depth = at.slice % s->out[0];
+        b.g = at.slice / s->out[0] % p->groups;
+        b.n = at.slice / s->out[0] / p->groups;
+        const ptrdiff_t source = s->by_runs ? at.slice : at.slice * s->boxes + at.box;
         if (!s->in_place && packed != source) {
             pack_box(&b);
-            ahead = stream_ahead(run, source + 1, (place + 1) * s->blocks < last);
+            ahead = stream_ahead(run, source + 1, (unit / s->blocks + 1) * s->blocks < last);
         }
         packed = source;
-        run_block(&b, unit % s->blocks);
+        run_block(&b, &at);
     }
 }

@@ -132,8 +132,8 @@ static gc_status create(gc_plan *plan) {
     gc_weights_plan(&s->weights, plan);
     const double vectors = (double)gc_ceil_div(s->positions, kernels->lanes);
     const int plain = s->in_step == plan->storage_size;
-    const double copies = (double)p->in_per_group * vectors * (plain ? 2.5 : 25);
-    const double stores = (double)p->out_per_group * vectors * (s->stored ? 1.5 : 12);
+    const double copies = (double)p->in_per_group * vectors * (plain ? 6 : 25);
+    const double stores = (double)p->out_per_group * vectors * (s->stored ? 2.5 : 12);
     const double weights = gc_weights_cycles((double)p->out_per_group * (double)p->in_per_group *
                                              (double)kernels->real_size);
     const double each = cycles * (double)p->in_per_group + copies + stores + weights;
@@ -269,6 +269,7 @@ static void run_block(const gc_run *run, const place *at, ptrdiff_t k, int kb, c
         .weight_k = s->weights.k,
         .init = (const char *)run->bias + channel * size,
         .clamp = s->stored && p->activation != GC_IDENTITY,
+        .far = s->stored,
         .low = s->low,
         .high = s->high,
     };

@@ -94,13 +94,21 @@ enum {
     GC_MAX_LANE_VB = 3, /* of a tile of places */
 };
 
+/* Memory that is needed soon, to be asked for: `left` times as much as a position's vectors, `step` bytes apart. */
+typedef struct gc_lane_soon {
+    const char *at;
+    ptrdiff_t step, left;
+    int written;
+} gc_lane_soon;
+
 /* lane_tile[G-1][VB-1][RUNS-1]: RUNS runs of G positions x VB vectors of output channels of one group.
  *   out[i*out_step + k] = activation(init[k] + residual[(i - first)*residual_step + k] + sum over taps t,
  *       channels c of weight[(t*channels + c)*VB*lanes + k] * in[taps[t] + c*channel + i*step])
  * lane_places[VB-1]: one run of P = lane_place_count[VB-1] positions (0: not for these registers), wherever
  * they are read: place[i] for in + i*step.
  * Of each run the positions first .. first + count - 1 are stored, the first of them at out. Of the
- * last vector the first `last` lanes are stored. */
+ * last vector the first `last` lanes are stored. With each channel, lane_tile asks for some of what is needed soon,
+ * in the order of the list, and for later_step bytes from `later` on (NULL: nothing). */
 typedef struct gc_lane_tile {
     struct {
         const void *in, *residual; /* residual NULL: none */
@@ -108,7 +116,9 @@ typedef struct gc_lane_tile {
         int first, count;
     } run[2];
     const void *place[GC_MAX_LANE_PLACES];
-    const void *soon; /* of lane_tile: the next one's residual, which is asked for; NULL: none */
+    gc_lane_soon soon[2];
+    const void *later;
+    ptrdiff_t later_step;
     ptrdiff_t channel, step, out_step, residual_step;
     const ptrdiff_t *taps;
     ptrdiff_t ntaps, channels;

@@ -296,24 +296,27 @@ GC_INLINE void OP(lane_tile_weights)(const real *w, V *weight, const int VB) {
     }
 }
 
-/* The residual of the next tile, a position with each input channel while some are left: what is asked for at once
- * gets lost. */
-typedef struct OP(lane_soon) {
-    const char *at;
-    ptrdiff_t left; /* positions */
-} OP(lane_soon);
-
-GC_INLINE void OP(lane_soon_on)(OP(lane_soon) * soon, const gc_lane_tile *a, const int VB) {
+/* One step of the list with each input channel: what is asked for at once gets lost. */
+GC_INLINE void OP(lane_soon_on)(gc_lane_soon soon[2], const int VB) {
     GC_UNROLL(3)
-    for (int i = 0; i < VB * LANES * (int)sizeof(real); i += 64) __builtin_prefetch(soon->at + i);
-    soon->at += a->residual_step * (ptrdiff_t)sizeof(real);
-    soon->left--;
+    for (int i = 0; i < VB * LANES * (int)sizeof(real); i += 64) {
+        if (soon->written)
+            __builtin_prefetch(soon->at + i, 1);
+        else
+            __builtin_prefetch(soon->at + i);
+    }
+    soon->at += soon->step;
+    if (--soon->left > 0) return;
+    soon[0] = soon[1];
+    soon[1].left = 0;
 }
 
 GC_INLINE void OP(lane_tile_channel)(const real *x0, const real *x1, ptrdiff_t step, const real *w,
-                                     V *acc, const int G, const int RUNS, const int VB) {
+                                     const char *later, V *acc, const int G, const int RUNS,
+                                     const int VB) {
     V weight[GC_MAX_LANE_VB];
     OP(lane_tile_weights)(w, weight, VB);
+    __builtin_prefetch(later);
     GC_UNROLL(2)
     for (int r = 0; r < RUNS; r++) {
         GC_UNROLL(8)
@@ -335,17 +338,22 @@ GC_INLINE void OP(lane_tile_body)(const int G, const int RUNS, const int VB,
     OP(lane_tile_start)(a, acc, RUNS * G, VB);
     const ptrdiff_t step = a->step, channel = a->channel, *const end = a->taps + a->ntaps;
     const real *w = a->weight;
-    OP(lane_soon) soon = {a->soon, a->soon ? RUNS * G : 0};
+    gc_lane_soon soon[2] = {a->soon[0], a->soon[1]};
+    const char *later = a->later ? a->later : (const char *)w;
+    const ptrdiff_t later_step = a->later ? a->later_step : 0;
     for (const ptrdiff_t *tap = a->taps; tap < end; tap++) {
         const real *x0 = (const real *)a->run[0].in + *tap;
         const real *x1 = (const real *)a->run[RUNS - 1].in + *tap;
         ptrdiff_t c = a->channels;
-        for (; c > 0 && soon.left > 0; c--, w += VB * LANES, x0 += channel, x1 += channel) {
-            OP(lane_soon_on)(&soon, a, VB);
-            OP(lane_tile_channel)(x0, x1, step, w, acc, G, RUNS, VB);
+        for (; c > 0 && soon->left > 0; c--, w += VB * LANES, x0 += channel, x1 += channel) {
+            OP(lane_soon_on)(soon, VB);
+            OP(lane_tile_channel)(x0, x1, step, w, later, acc, G, RUNS, VB);
+            GC_STEP(later, later_step);
         }
-        for (; c > 0; c--, w += VB * LANES, x0 += channel, x1 += channel)
-            OP(lane_tile_channel)(x0, x1, step, w, acc, G, RUNS, VB);
+        for (; c > 0; c--, w += VB * LANES, x0 += channel, x1 += channel) {
+            OP(lane_tile_channel)(x0, x1, step, w, later, acc, G, RUNS, VB);
+            GC_STEP(later, later_step);
+        }
     }
     OP(lane_tile_end)(a, acc, RUNS, G, VB);
 }
