@@ -250,8 +250,11 @@ static double predict(const gc_plan *plan, const gc_in_place *s) {
     const double sums = 1.04 * gc_vector_cycles(plan->kernels) * taps;
     const double cycles =
         vectors * (sums + 0.3 * loads + 1.5 + halves_cycles(plan, loads)) + 40 + taps;
-    /* weights of several depths do not fit the registers; a tile loads its rows for each of them */
-    const double again = p->kernel[0] == 1 || p->kernel[1] == 1 ? 1 : s->roll ? 1.15 : 1.3;
+    /* weights of several depths do not fit the registers, unless vectors side by side share them; a tile loads its rows
+     * for each depth */
+    const int shares = s->roll && s->ncolumns > 1 && plan->kernels->registers >= 32;
+    const int loads_once = p->kernel[0] == 1 || p->kernel[1] == 1 || shares;
+    const double again = loads_once ? 1 : s->roll ? 1.15 : 1.3;
     return channels * cycles * again * GC_CYCLE;
 }
 

@@ -18,7 +18,7 @@ static const gc_in_place_kernels ST(in_place) = {
     .up = {DEPTHWISE_UP_ENTRIES(0), DEPTHWISE_UP_ENTRIES(1)},
     .rolling = {{ST(rolling_3_by_1), ST(rolling_any_5), ST(rolling_any_7)},
                 {ST(rolling_3_by_2), ST(rolling_520), NULL}},
-    .rolling_deep = {ST(rolling_311), ST(rolling_321)},
+    .rolling_deep = {ST(rolling_deep_3_by_1), ST(rolling_deep_3_by_2)},
     .rolling_dilated = ST(rolling_312),
 #ifdef GC_SHIFTS_VECTORS
     .small_maps = {ST(small_maps_3), ST(small_maps_5), ST(small_maps_7)},

@@ -2,8 +2,9 @@
  *
  * Going down one vector of columns after another takes a plane's lines in an order that hardware does not foresee, and
  * more than once if they do not stay in the first-level cache. Here up to WIDE_MOST vectors go down together, so that
- * memory is read and written in its order. What neighbours in a row share is loaded once and moved by a lane; products
- * are added in the order of rolling_columns. */
+ * memory is read and written in its order. What neighbours in a row share is loaded once and moved by a lane. A kernel
+ * with depths (DEEP) has more weights than registers hold: each that is loaded serves all vectors, whose sums, three long
+ * chains each, fill each other's gaps. Products are added in the order of rolling_columns. */
 #ifdef GC_SHIFTS_VECTORS
 #define WIDE_MOST 4
 
@@ -11,9 +12,9 @@ typedef struct ST(wide_state) {
     const element *p, *residual;
     element *out;
     ptrdiff_t in_row, out_row, residual_row;
-    ptrdiff_t last; /* columns to the last vector, which may overlap the one before */
-    V w[9], bias, low, high;
-    M left;    /* of the element beside the first vector, in the last lane */
+    ptrdiff_t last;          /* columns to the last vector, which may overlap the one before */
+    V w[9], bias, low, high; /* w: without depths */
+    M left;                  /* of the element beside the first vector, in the last lane */
     M ends[2]; /* of the last vector's inputs; stride 1: of the element behind, in lane 0 */
 } ST(wide_state);
 
@@ -72,6 +73,40 @@ GC_INLINE void ST(wide_row)(const ST(wide_state) * s, const element *p, V sums[3
     }
 }
 
+/* The same of one depth; the sums have the bias already. */
+GC_INLINE void ST(wide_depth_row)(const ST(wide_state) * s, const element *p, const V *weights,
+                                  V sums[3][WIDE_MOST], const int PH, const int S, const int NC) {
+    V beside = ST(load_mask)(p - (LANES - 1), s->left), own = beside;
+    if (S == 1) own = OP(hold)(ST(load)(p + 1));
+    V x[WIDE_MOST][3];
+    GC_UNROLL(4)
+    for (int c = 0; c < NC; c++) ST(wide_inputs)(s, p, &beside, &own, x[c], c, S, NC);
+    GC_UNROLL(3)
+    for (int t = 0; t < 3; t++) {
+        GC_UNROLL(3)
+        for (int m = 0; m < 3; m++) {
+            const int r = PH + S * m;
+            if (r >= 3) continue;
+            const V w = OP(hold)(weights[3 * r + t]);
+            GC_UNROLL(4)
+            for (int c = 0; c < NC; c++) sums[m][c] = OP(fma)(x[c][t], w, sums[m][c]);
+        }
+    }
+}
+
+/* The row `s` has got to, of all depths. */
+GC_INLINE void ST(wide_rows)(const ST(wide_state) * s, const OP(rolling_kernel) * k,
+                             V sums[3][WIDE_MOST], const int PH, const int S, const int NC,
+                             const int DEEP) {
+    if (!DEEP) {
+        ST(wide_row)(s, s->p, sums, PH, S, NC);
+        return;
+    }
+    const V *weights = k->weights;
+    for (ptrdiff_t d = 0; d < k->depths; d++, weights += 9)
+        ST(wide_depth_row)(s, s->p + k->slabs[d], weights, sums, PH, S, NC);
+}
+
 GC_INLINE void ST(wide_store)(ST(wide_state) * s, const V *done, const int NC, const int MORE) {
     GC_UNROLL(4)
     for (int c = 0; c < NC; c++) {
@@ -85,8 +120,9 @@ GC_INLINE void ST(wide_store)(ST(wide_state) * s, const V *done, const int NC, c
     if (MORE && s->residual) s->residual += s->residual_row;
 }
 
-GC_INLINE ST(wide_state) ST(wide_start)(const gc_rolling *a, const gc_columns *columns,
-                                        const OP(rolling_kernel) * k, const int S, const int NC) {
+GC_INLINE ST(wide_state)
+    ST(wide_start)(const gc_rolling *a, const gc_columns *columns, const OP(rolling_kernel) * k,
+                   const int S, const int NC, const int DEEP) {
     const ptrdiff_t column = columns->column;
     const uint32_t *ends = columns[NC - 1].bits;
     ST(wide_state)
@@ -105,16 +141,18 @@ GC_INLINE ST(wide_state) ST(wide_start)(const gc_rolling *a, const gc_columns *c
         .ends = {OP(mask)(S == 1 ? ends[2] >> (LANES - 1) : ends[2]),
                  OP(mask)(S == 1 ? 0 : ends[3])},
     };
-    GC_UNROLL(9)
-    for (int i = 0; i < 9; i++) s.w[i] = OP(hold)(k->weights[i]);
+    if (!DEEP) {
+        GC_UNROLL(9)
+        for (int i = 0; i < 9; i++) s.w[i] = OP(hold)(k->weights[i]);
+    }
     return s;
 }
 
 /* NC vectors from `first` on. */
 GC_INLINE void ST(wide_columns)(const gc_rolling *a, ptrdiff_t first, const OP(rolling_kernel) * k,
-                                const int S, const int NC, const int MORE) {
+                                const int S, const int NC, const int MORE, const int DEEP) {
     const int begun = (3 + S - 1) / S - 1; /* sums that wait for later rows */
-    ST(wide_state) s = ST(wide_start)(a, a->columns + first, k, S, NC);
+    ST(wide_state) s = ST(wide_start)(a, a->columns + first, k, S, NC, DEEP);
     const ptrdiff_t above = a->above, below = above + a->height, steps = a->out_height + begun;
     V sums[3][WIDE_MOST];
     GC_UNROLL(4)
@@ -127,54 +165,58 @@ GC_INLINE void ST(wide_columns)(const gc_rolling *a, ptrdiff_t first, const OP(r
             sums[1][c] = sums[0][c];
             sums[0][c] = s.bias;
         }
-        if (row >= above && row < below) ST(wide_row)(&s, s.p, sums, 0, S, NC);
+        if (row >= above && row < below) ST(wide_rows)(&s, k, sums, 0, S, NC, DEEP);
         if (t >= begun) ST(wide_store)(&s, sums[begun], NC, MORE);
         s.p += s.in_row;
         if (S == 1) continue;
-        if (row + 1 >= above && row + 1 < below) ST(wide_row)(&s, s.p, sums, 1, S, NC);
+        if (row + 1 >= above && row + 1 < below) ST(wide_rows)(&s, k, sums, 1, S, NC, DEEP);
         s.p += s.in_row;
     }
 }
 
 /* Whether vectors of columns are read whole, but for the elements beside the first and the last, and the rest of the
  * last. Sums of two vectors of stride 1 wait for each other, which takes longer than memory if planes are small. */
-GC_INLINE int ST(wide_fits)(const gc_rolling *a, const int S) {
+GC_INLINE int ST(wide_fits)(const gc_rolling *a, const int S, const int DEEP) {
     const uint32_t all = gc_window_bits(0, LANES, LANES);
     const gc_columns *const last = a->columns + a->ncolumns - 1;
     const ptrdiff_t bytes = a->height * a->in_row * (ptrdiff_t)sizeof(element);
-    if (a->ncolumns < (S == 1 && bytes < 8 * 1024 ? 3 : 2) || a->dilation != 1) return 0;
+    if (a->ncolumns < (S == 1 && !DEEP && bytes < 8 * 1024 ? 3 : 2) || a->dilation != 1) return 0;
     for (const gc_columns *c = a->columns; c < last; c++)
         if (c->bits[S] != all || c->bits[S + 1] != all) return 0;
     return last->bits[0] & 1 && (S == 2 || last->bits[1] == all);
 }
 
-#define WIDE_COLUMNS(S, NC)                                                 \
-    GC_NOINLINE void ST(wide_##S##NC)(const gc_rolling *a, ptrdiff_t first, \
-                                      const OP(rolling_kernel) * k) {       \
-        if (a->clamp || a->residual)                                        \
-            ST(wide_columns)(a, first, k, S, NC, 1);                        \
-        else                                                                \
-            ST(wide_columns)(a, first, k, S, NC, 0);                        \
+#define WIDE_COLUMNS(S, NC, DEEP)                                                 \
+    GC_NOINLINE void ST(wide_##S##NC##DEEP)(const gc_rolling *a, ptrdiff_t first, \
+                                            const OP(rolling_kernel) * k) {       \
+        if (a->clamp || a->residual)                                              \
+            ST(wide_columns)(a, first, k, S, NC, 1, DEEP);                        \
+        else                                                                      \
+            ST(wide_columns)(a, first, k, S, NC, 0, DEEP);                        \
     }
-/* rolling_wide_<S>: returns 0, and does nothing, where it is not for a map. */
-#define ROLLING_WIDE(S)                                                                         \
-    WIDE_COLUMNS(S, 2)                                                                          \
-    WIDE_COLUMNS(S, 3)                                                                          \
-    WIDE_COLUMNS(S, 4)                                                                          \
-    static int ST(rolling_wide_##S)(const gc_rolling *a) {                                      \
-        V w[9], zero[3];                                                                        \
-        if (!ST(wide_fits)(a, S)) return 0;                                                     \
-        const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, 3, 0);                     \
+/* rolling_wide_<S><DEEP>: returns 0, and does nothing, where it is not for a map. */
+#define ROLLING_WIDE(S, DEEP)                                                                   \
+    WIDE_COLUMNS(S, 2, DEEP)                                                                    \
+    WIDE_COLUMNS(S, 3, DEEP)                                                                    \
+    WIDE_COLUMNS(S, 4, DEEP)                                                                    \
+    static int ST(rolling_wide_##S##DEEP)(const gc_rolling *a) {                                \
+        V w[(DEEP ? GC_ROLLING_DEPTHS : 1) * 9], zero[3];                                       \
+        if (!ST(wide_fits)(a, S, DEEP)) return 0;                                               \
+        const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, 3, DEEP);                  \
         if (k.zero) return 0;                                                                   \
         for (ptrdiff_t i = 0, n; i < a->ncolumns; i += n) {                                     \
             const ptrdiff_t left = a->ncolumns - i, parts = (left + WIDE_MOST - 1) / WIDE_MOST; \
             n = (left + parts - 1) / parts;                                                     \
-            (n == 2 ? ST(wide_##S##2) : n == 3 ? ST(wide_##S##3) : ST(wide_##S##4))(a, i, &k);  \
+            (n == 2   ? ST(wide_##S##2##DEEP)                                                   \
+             : n == 3 ? ST(wide_##S##3##DEEP)                                                   \
+                      : ST(wide_##S##4##DEEP))(a, i, &k);                                       \
         }                                                                                       \
         return 1;                                                                               \
     }
-ROLLING_WIDE(1)
-ROLLING_WIDE(2)
+ROLLING_WIDE(1, 0)
+ROLLING_WIDE(2, 0)
+ROLLING_WIDE(1, 1)
+ROLLING_WIDE(2, 1)
 #undef ROLLING_WIDE
 #undef WIDE_COLUMNS
 #undef WIDE_MOST
@@ -183,14 +225,29 @@ ROLLING_WIDE(2)
 /* Whichever a map wants of a kernel of 3 x 3: wide, or one vector of columns after another. */
 static void ST(rolling_3_by_1)(const gc_rolling *a) {
 #ifdef GC_SHIFTS_VECTORS
-    if (ST(rolling_low_rows)(a, 3) == 0 && ST(rolling_wide_1)(a)) return;
+    if (ST(rolling_low_rows)(a, 3) == 0 && ST(rolling_wide_10)(a)) return;
 #endif
     ST(rolling_any_3)(a);
 }
 
 static void ST(rolling_3_by_2)(const gc_rolling *a) {
 #ifdef GC_SHIFTS_VECTORS
-    if (ST(rolling_wide_2)(a)) return;
+    if (ST(rolling_wide_20)(a)) return;
 #endif
     ST(rolling_320)(a);
+}
+
+/* The same of a kernel with depths. */
+static void ST(rolling_deep_3_by_1)(const gc_rolling *a) {
+#ifdef GC_SHIFTS_VECTORS
+    if (ST(rolling_wide_11)(a)) return;
+#endif
+    ST(rolling_311)(a);
+}
+
+static void ST(rolling_deep_3_by_2)(const gc_rolling *a) {
+#ifdef GC_SHIFTS_VECTORS
+    if (ST(rolling_wide_21)(a)) return;
+#endif
+    ST(rolling_321)(a);
 }
