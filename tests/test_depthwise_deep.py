@@ -1,4 +1,4 @@
-"""Depthwise convolution over depths of 3 x 3: one vector of columns alone, or up to four together."""
+"""Depthwise kernels of some depths: one vector of columns alone, or up to four side by side."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ each_stride = pytest.mark.parametrize("stride", [1, 2])
 def volume(
     depth: int, height: int, width: int, stride: int, depths: int = 3, **changes: object
 ) -> Case:
-    case = Case((depth, height, width), (depths, 3, 3), 2, stride=(1, stride, stride))
-    return case.but(**{"batch": 1, "padding": (depths // 2, 1, 1), **changes})
+    case = Case((depth, height, width), (depths, 3, 3), 2, batch=1, padding=(depths // 2, 1, 1))
+    return case.but(stride=(1, stride, stride)).but(**changes)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -52,7 +52,7 @@ def test_every_number_of_depths(depths: int, stride: int) -> None:
 def test_strides_and_dilation_of_the_depth(stride: int) -> None:
     """Depths that are skipped are other planes, which change nothing within a plane."""
     for case in (
-        volume(9, 12, 50, stride, stride=(2, stride, stride)),
+        volume(9, 12, 50, stride).but(stride=(2, stride, stride)),
         volume(9, 12, 50, stride, dilation=(2, 1, 1), padding=(2, 1, 1)),
         volume(9, 12, 50, stride, out_per_group=2),
     ):
