@@ -34,6 +34,7 @@
 #include "winograd_gradient_tmpl.h"
 #include "fourier_tmpl.h"
 #include "channel_lanes_tmpl.h"
+#include "lane_tile_tmpl.h"
 #include "lane_roll_tmpl.h"
 #include "winograd_row_tmpl.h"
 #include "winograd_column_tmpl.h"
