@@ -4,7 +4,9 @@
 
 enum {
     most_fetched = 64 * 1024,
-    near_fetched = 32 * 1024,  /* what the first-level cache keeps until it is needed */
+    near_fetched = 128 *
+        1024, /* input and output that a second-level cache keeps until they are needed */
+    first_fetched = 32 * 1024, /* and the first level */
     least_fetched_out = 2048,  /* hardware foresees what is written to smaller channels */
     fetched_ahead = 4096,      /* of small channels: memory is further away than the next one */
     small_results = 64 * 1024, /* of maps that are computed in one call */
@@ -84,14 +86,16 @@ static ptrdiff_t written_bytes(const gc_plan *plan) {
 }
 
 /* What is asked for while a slice is computed, for each of its vectors of columns: of the next input slice, and of the
- * output slice where it is far and both stay in the first-level cache until then. */
+ * output slice where both stay near until then. */
 static void ask_ahead(const gc_plan *plan, gc_rolling *a) {
-    const gc_problem *p = &plan->problem;
     const gc_in_place *s = plan->state;
     const ptrdiff_t in = fetched_bytes(plan), out = written_bytes(plan);
-    const int asks = out >= least_fetched_out && in + out <= near_fetched;
+    const int leaves = gc_leaves_rows();
+    const int near = in + out <= (leaves ? first_fetched : near_fetched);
+    const int late = out >= least_fetched_out && (!leaves || gc_problem_is_far(&plan->problem));
+    a->fetches_rows = !leaves;
     a->fetch_bytes = in > 0 ? in / s->ncolumns + 1 : 0;
-    a->fetch_out_bytes = in > 0 && asks && gc_problem_is_far(p) ? out / s->ncolumns + 1 : 0;
+    a->fetch_out_bytes = in > 0 && near && late ? out / s->ncolumns + 1 : 0;
 }
 
 /* The last input slice that a unit reads. */
@@ -268,6 +272,7 @@ static void work_small(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         .height = p->out_size[1],
         .width = p->out_size[2],
         .fetch = ahead * p->input_strides[1],
+        .fetch_out = gc_leaves_rows() ? 0 : ahead * p->output_strides[1],
         .low = s->low,
         .high = s->high,
     };

@@ -75,6 +75,7 @@ typedef struct gc_rolling {
     ptrdiff_t fetch_bytes;
     const char *fetch_out; /* memory that is written next */
     ptrdiff_t fetch_out_bytes;
+    int fetches_rows; /* also where rows are read in the order of memory */
     ptrdiff_t
         residual_next; /* bytes from the residual to the one that is read next, which is asked for */
     int clamp;
@@ -87,13 +88,14 @@ typedef void gc_rolling_fn(const gc_rolling *);
  * contiguous and no wider than a vector.
  *   out[c][y][x] = clamp(init[c] + sum over r, s of weight[c*weight_channel + r*weight_row + s*weight_column]
  *       * in[c*in_channel + (y + r - K/2)*width + x + s - K/2] + residual[c][y][x])
- * Memory `fetch` bytes behind what is read is asked for. NULL where vectors cannot be shifted. */
+ * Memory `fetch` bytes behind what is read and `fetch_out` bytes behind what is written is asked for. NULL where vectors
+ * cannot be shifted. */
 typedef struct gc_small_maps {
     const void *in, *weight, *init, *residual; /* residual NULL: none */
     void *out;
     ptrdiff_t in_channel, out_channel, residual_channel, weight_channel, nchannels;
     ptrdiff_t weight_row, weight_column, height, width;
-    ptrdiff_t fetch;
+    ptrdiff_t fetch, fetch_out;
     double low, high;
 } gc_small_maps;
 

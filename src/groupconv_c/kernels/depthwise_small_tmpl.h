@@ -4,7 +4,7 @@
  * loaded once and turned round for each kernel column, with zeros where that leaves a row; ceil(K / BY) partial sums
  * roll along, as in depthwise_rolling_tmpl.h. */
 typedef struct ST(small_state) {
-    ptrdiff_t width, height, fetch;
+    ptrdiff_t width, height, fetch, fetch_out;
     uint32_t rows, first; /* lanes of a vector's rows, of its first row */
     M columns[GC_DEPTHWISE_KERNEL_ROWS];
     OP(x) from[GC_DEPTHWISE_KERNEL_ROWS];
@@ -27,6 +27,7 @@ GC_INLINE ST(small_state)
         .width = width,
         .height = SIDE ? SIDE : a->height,
         .fetch = a->fetch,
+        .fetch_out = a->fetch_out,
         .rows = gc_window_bits(0, BY * width, LANES),
         .first = gc_window_bits(0, width, LANES),
         .low = OP(set1)((real)a->low),
@@ -78,6 +79,7 @@ GC_INLINE void ST(small_store)(const ST(small_state) * s, const ST(small_channel
                                ptrdiff_t row, V y, const int BY) {
     const ptrdiff_t left = (s->height - row) * s->width, at = row * s->width;
     element *const out = c->out + at;
+    __builtin_prefetch((const char *)out + s->fetch_out);
     if (c->residual) {
         const uint32_t bits = BY > 1 && left == s->width ? s->first : s->rows;
         y += ST(load_mask)(c->residual + at, OP(mask)(bits));

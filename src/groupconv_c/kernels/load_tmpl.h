@@ -114,7 +114,7 @@ GC_INLINE void OP(split_1)(V *x) { (void)x; }
  * wholes - 1 of a row lie inside the source; the others are its edges, whose masks are made once where they
  * are few. A row's last vector is stored whole where the next rows are written over what spills; nothing
  * behind the last row is touched. */
-enum { OP(most_edges) = 4 };
+enum { OP(most_edges) = 4, OP(pack_ahead) = 256 / (int)sizeof(real) };
 
 typedef struct OP(row_edges) {
     ptrdiff_t vectors, whole, wholes;
@@ -150,6 +150,7 @@ GC_INLINE OP(row_edges)
         OP(split_##N)(x);                                                                                  \
         GC_UNROLL(4)                                                                                       \
         for (int p = 0; p < N; p++) {                                                                      \
+            __builtin_prefetch(to[p] + v * LANES + OP(pack_ahead), 1);                                     \
             if (left >= LANES)                                                                             \
                 OP(store)(to[p] + v * LANES, x[p]);                                                        \
             else                                                                                           \
