@@ -157,6 +157,14 @@ static int is_rows(const ptrdiff_t strides[5], const ptrdiff_t size[3], ptrdiff_
            (size[0] == 1 || strides[2] == item * size[2] * size[1]);
 }
 
+int gc_input_is_contiguous(const gc_plan *plan) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t *i = p->input_strides, channels = p->groups * p->in_per_group;
+    const ptrdiff_t map = p->in_size[0] * p->in_size[1] * p->in_size[2] * plan->storage_size;
+    return gc_stores_reals(plan) && is_rows(i, p->in_size, plan->storage_size) &&
+           (channels == 1 || i[1] == map) && (p->batch == 1 || i[0] == channels * map);
+}
+
 int gc_output_is_contiguous(const gc_plan *plan) {
     const gc_problem *p = &plan->problem;
     return p->output_strides[1] % plan->storage_size == 0 &&

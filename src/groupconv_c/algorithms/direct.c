@@ -71,6 +71,16 @@ static void destroy(gc_plan *plan) {
     plan->state = NULL;
 }
 
+/* Whether a group's planes are its input as it lies: nothing around it is read, and nothing is in another order. */
+static int lies_as_planes(const gc_plan *plan, const gc_direct_state *s) {
+    const gc_problem *p = &plan->problem;
+    for (int d = 0; d < 3; d++)
+        if (s->boxes[d] != 1 || s->axes[d].in_step != 1 || s->axes[d].min_shift != 0 ||
+            s->planes.size[d] != p->in_size[d])
+            return 0;
+    return gc_input_is_contiguous(plan);
+}
+
 static double predict(const gc_plan *plan, const gc_direct_state *s, double cycles_per_tap) {
     const gc_problem *p = &plan->problem;
     const double boxes = (double)(s->boxes[0] * s->boxes[1] * s->boxes[2]);
@@ -89,11 +99,13 @@ static double predict(const gc_plan *plan, const gc_direct_state *s, double cycl
     const int apart_halves = p->stride[2] > 1 && !gc_stores_reals(plan);
     const int whole = s->axes[2].in_step == 1 || gc_axis_splits(&s->axes[2]); /* vectors */
     const double slices = (double)gc_planes_slices(&s->planes, s->axes, p->in_per_group);
-    const double pack = elements * (apart_halves ? gc_planes_apart_cycles(&s->planes, p->stride[2])
-                                    : !plain     ? 1.5
-                                    : whole      ? 0.25
-                                                 : 1) +
-                        slices * 90;
+    const double pack =
+        s->in_place ? 0
+                    : elements * (apart_halves ? gc_planes_apart_cycles(&s->planes, p->stride[2])
+                                  : !plain     ? 1.5
+                                  : whole      ? 0.25
+                                               : 1) +
+                          slices * 90;
     const double weights = gc_weights_cycles((double)p->out_per_group * (double)s->weights.per_k *
                                              (double)plan->kernels->real_size);
     const double wait =
@@ -133,6 +145,7 @@ static gc_status create(gc_plan *plan) {
         if (status != GC_OK) return status;
     }
     gc_planes_choose(&s->planes, s->axes, p->in_per_group, box_bytes, plan->kernels, s->boxes);
+    s->in_place = lies_as_planes(plan, s);
     gc_weights_create(&s->weights, plan);
     if (p->op == GC_CONV_TRANSPOSE) { /* a channel's weights lie far apart, a pass's in between */
         const gc_status status = gc_weights_reorder(&s->weights);
@@ -190,10 +203,10 @@ static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const gc_direct_state *s = plan->state;
-    snprintf(text, size,
-             "up to %d output channels x %d vectors of %d lanes; boxes of %td x %td x %td", s->kb,
-             plan->kernels->max_vb[s->kb - 1], plan->kernels->lanes, s->planes.extent[0],
-             s->planes.extent[1], s->planes.extent[2]);
+    snprintf(text, size, "up to %d output channels x %d vectors of %d lanes; %s of %td x %td x %td",
+             s->kb, plan->kernels->max_vb[s->kb - 1], plan->kernels->lanes,
+             s->in_place ? "maps in place" : "boxes", s->planes.extent[0], s->planes.extent[1],
+             s->planes.extent[2]);
 }
 
 const gc_algorithm gc_direct = {

@@ -261,6 +261,15 @@ static const char *image_of(const gc_run *run, ptrdiff_t group) {
            group % p->groups * p->in_per_group * p->input_strides[1];
 }
 
+/* Whether a group's planes are read where they lie. Vectors reach behind the last position: there, the next groups'
+ * input must be. */
+static int reads_in_place(const gc_plan *plan, ptrdiff_t group) {
+    const gc_problem *p = &plan->problem;
+    const gc_direct_state *s = plan->state;
+    const ptrdiff_t behind = p->batch * p->groups - 1 - group;
+    return s->in_place && behind * p->in_per_group * s->planes.channel >= plan->kernels->lanes;
+}
+
 /* A group's input, to be fetched while the tiles of `boxes` boxes are computed. */
 static gc_stream stream_ahead(const gc_run *run, ptrdiff_t group, ptrdiff_t boxes) {
     const gc_plan *plan = run->plan;
@@ -311,7 +320,9 @@ void gc_direct_work(const gc_run *run, void *scratch, ptrdiff_t first, ptrdiff_t
         b.tile = (char *)scratch + plane_bytes;
         b.part = unit % s->parts;
         place_block(plan, whole, &b);
-        if (place != packed) {
+        const int in_place = reads_in_place(plan, group);
+        if (in_place) b.planes = image_of(run, group);
+        if (place != packed && !in_place) {
             gc_pack(plan, s->axes, &s->planes, image_of(run, group), p->input_strides + 1,
                     p->in_per_group, b.origin, packed >= 0 && packed % boxes == box, scratch);
             packed = place;

@@ -113,7 +113,7 @@ GC_INLINE void OP(split_1)(V *x) { (void)x; }
 /* Rows are packed from start to end, as memory likes it, a vector of each phase at a time. Vectors whole ..
  * wholes - 1 of a row lie inside the source; the others are its edges, whose masks are made once where they
  * are few. A row's last vector is stored whole where the next rows are written over what spills; nothing
- * behind the last row is touched. */
+ * behind the last row is touched. Lines are asked for before they are written: stores that cross them wait for both. */
 enum { OP(most_edges) = 4, OP(pack_ahead) = 256 / (int)sizeof(real) };
 
 typedef struct OP(row_edges) {

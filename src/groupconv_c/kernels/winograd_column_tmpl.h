@@ -15,7 +15,8 @@ static void OP(winograd_column_weights)(const gc_winograd_column_weights *a) {
     for (int e = 0; e < GC_COLUMN_WINDOW; e++) OP(store)((real *)a->to + e * a->element, (V)u[e]);
 }
 
-enum { OP(column_masks) = 8 };
+/* Stores that cross lines wait for both of them: lines are asked for so many bytes before they are written. */
+enum { OP(column_masks) = 8, OP(column_ahead) = 128 };
 
 /* The windows of a block, whose first row is `row` and would be at `from`. WHOLE: all rows are there. */
 GC_INLINE void OP(column_windows)(const gc_winograd_column_input *a, ptrdiff_t row,
@@ -35,7 +36,11 @@ GC_INLINE void OP(column_windows)(const gc_winograd_column_input *a, ptrdiff_t r
         }
         OP(input6)(d);
         GC_UNROLL(6)
-        for (int e = 0; e < GC_COLUMN_WINDOW; e++) OP(store)(out + e * element + at, (V)d[e]);
+        for (int e = 0; e < GC_COLUMN_WINDOW; e++) {
+            real *const to = out + e * element + at;
+            __builtin_prefetch((const char *)to + OP(column_ahead), 1);
+            OP(store)(to, (V)d[e]);
+        }
     }
 }
 
