@@ -41,15 +41,23 @@ static int avx512_supported(void) {
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & wanted) == wanted;
 }
 
+static int is_made_by(unsigned signature) {
+    unsigned a, b, c, d;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature;
+}
+
+static int is_intel(void) { return is_made_by(signature_INTEL_ebx); }
+
 /* AMD's family 19h with AVX-512. */
 static int is_zen4(void) {
     unsigned a, b, c, d;
-    if (!__get_cpuid(0, &a, &b, &c, &d) || b != signature_AMD_ebx) return 0;
+    if (!is_made_by(signature_AMD_ebx)) return 0;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
     const unsigned family = (a >> 8) & 0xf, extended = (a >> 20) & 0xff;
     return family == 0xf && family + extended == 0x19 && avx512_supported();
 }
 #else
+static int is_intel(void) { return 0; }
 static int is_zen4(void) { return 0; }
 static int avx2_supported(void) { return 0; }
 static int avx512_supported(void) { return 0; }
@@ -107,11 +115,15 @@ const gc_kernels *gc_half_kernels(const gc_kernels *kernels) {
     return NULL;
 }
 
-/* 0: not asked yet, 1: no, 2: yes. */
+/* What `is` says, asked once. *known: 0: not asked yet, 1: no, 2: yes. */
+static int once(_Atomic int *known, int (*is)(void)) {
+    if (*known == 0) *known = is() ? 2 : 1;
+    return *known == 2;
+}
+
 static int zen4(void) {
     static _Atomic int known;
-    if (known == 0) known = is_zen4() ? 2 : 1;
-    return known == 2;
+    return once(&known, is_zen4);
 }
 
 int gc_takes_halves(const gc_kernels *kernels) {
@@ -121,6 +133,11 @@ int gc_takes_halves(const gc_kernels *kernels) {
 double gc_vector_cycles(const gc_kernels *kernels) { return gc_takes_halves(kernels) ? 0.8 : 0.5; }
 
 int gc_leaves_rows(void) { return zen4(); }
+
+int gc_waits_to_store(void) {
+    static _Atomic int known;
+    return once(&known, is_intel);
+}
 
 gc_status gc_kernels_for(gc_dtype dtype, const gc_kernels **kernels) {
     int index;

@@ -97,6 +97,11 @@ double gc_vector_cycles(const gc_kernels *kernels);
 /* Whether rows that are read and written one after another are left to the hardware: asking for them, too, takes
  * up to half as long again on AMD's Zen 4. */
 int gc_leaves_rows(void);
+/* Whether stores, and first of all those that cross lines, wait for lines that the first-level cache does not have, as on
+ * Intel's processors: asking for what is written pays even where it is in a near cache. */
+int gc_waits_to_store(void);
+/* How many bytes before lines are written in their order they are asked for. */
+static inline ptrdiff_t gc_store_ahead(void) { return gc_waits_to_store() ? 256 : 0; }
 
 /* border.c: whether a transposed convolution's weights are finite; if not, what must follow its work. */
 int gc_border_weights_finite(const gc_plan *plan, const void *weight, int threads);

@@ -80,6 +80,7 @@ static void pack_planes(const gc_channel_box *s, const gc_plan *plan, ptrdiff_t 
         .rows = channels,
         .from_row = p->input_strides[1],
         .stride = (ptrdiff_t)plan->kernels->real_size,
+        .ahead = gc_store_ahead(),
         .dtype = p->dtype,
     };
     for (ptrdiff_t i = 0, u = 0; i < s->npieces; i++) {
@@ -117,6 +118,7 @@ static void pack_columns(const gc_channel_box *s, const gc_plan *plan, ptrdiff_t
         .last = channels,
         .from_row = i[4],
         .stride = i[1],
+        .ahead = gc_store_ahead(),
         .dtype = p->dtype,
     };
     const int joined = i[1] == plan->storage_size && i[4] == channels * i[1];

@@ -4,11 +4,11 @@
 
 enum {
     most_fetched = 64 * 1024,
-    near_fetched = 128 *
-        1024, /* input and output that a second-level cache keeps until they are needed */
-    first_fetched = 32 * 1024, /* and the first level */
+    near_fetched = 128 * 1024, /* input and output that stay near until they are needed */
+    first_fetched = 32 * 1024, /* and in the first-level cache */
     least_fetched_out = 2048,  /* hardware foresees what is written to smaller channels */
     fetched_ahead = 4096,      /* of small channels: memory is further away than the next one */
+    rows_ahead = 3 * 1024,     /* of rows in the order of memory */
     small_results = 64 * 1024, /* of maps that are computed in one call */
 };
 
@@ -85,15 +85,21 @@ static ptrdiff_t written_bytes(const gc_plan *plan) {
     return plan->problem.out_size[1] * plan->problem.output_strides[3];
 }
 
+/* Bytes of the fewest rows, `stride` apart, that reach rows_ahead: vectors of columns go down their own part of the rows. */
+static ptrdiff_t whole_rows(ptrdiff_t stride) {
+    return stride > 0 ? gc_ceil_div(rows_ahead, stride) * stride : 0;
+}
+
 /* What is asked for while a slice is computed, for each of its vectors of columns: of the next input slice, and of the
  * output slice where both stay near until then. */
 static void ask_ahead(const gc_plan *plan, gc_rolling *a) {
     const gc_in_place *s = plan->state;
     const ptrdiff_t in = fetched_bytes(plan), out = written_bytes(plan);
-    const int leaves = gc_leaves_rows();
-    const int near = in + out <= (leaves ? first_fetched : near_fetched);
-    const int late = out >= least_fetched_out && (!leaves || gc_problem_is_far(&plan->problem));
-    a->fetches_rows = !leaves;
+    const int waits = gc_waits_to_store();
+    const int near = in + out <= (waits ? near_fetched : first_fetched);
+    const int late = out >= least_fetched_out && (waits || gc_problem_is_far(&plan->problem));
+    a->in_ahead = waits ? whole_rows(plan->problem.input_strides[3]) : 0;
+    a->out_ahead = waits ? whole_rows(plan->problem.output_strides[3]) : 0;
     a->fetch_bytes = in > 0 ? in / s->ncolumns + 1 : 0;
     a->fetch_out_bytes = in > 0 && near && late ? out / s->ncolumns + 1 : 0;
 }
@@ -272,7 +278,7 @@ static void work_small(const gc_run *run, ptrdiff_t first, ptrdiff_t last) {
         .height = p->out_size[1],
         .width = p->out_size[2],
         .fetch = ahead * p->input_strides[1],
-        .fetch_out = gc_leaves_rows() ? 0 : ahead * p->output_strides[1],
+        .fetch_out = gc_waits_to_store() ? ahead * p->output_strides[1] : 0,
         .low = s->low,
         .high = s->high,
     };

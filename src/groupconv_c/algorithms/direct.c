@@ -167,7 +167,7 @@ static gc_status create(gc_plan *plan) {
                       gc_output_is_rows(plan) && gc_residual_is_rows(plan);
     s->zipped = s->axes[2].npasses == 2 && gc_output_is_rows(plan) && !p->has_residual &&
                 p->activation == GC_IDENTITY;
-    s->far = !gc_leaves_rows() || gc_problem_is_far(p);
+    s->far = gc_waits_to_store() || gc_problem_is_far(p);
     const ptrdiff_t blocks = p->groups * s->boxes[0] * s->boxes[1] * s->boxes[2] * s->kblocks;
     s->parts = gc_even_pieces(plan, blocks, vectors_of(s), 1);
     plan->units = p->batch * blocks * s->parts;

@@ -28,7 +28,7 @@ typedef struct gc_direct_state {
     int activate, lanes_stored; /* after the microkernel, which clamps only; it stores by lanes */
     int zipped;                 /* pairs of passes go to their rows without another copy */
     int in_place;               /* a group's input is laid out as its planes would be */
-    int far;                    /* the call's arrays do not stay in caches */
+    int far;                    /* results are asked for: stores would wait for their lines */
     double low, high;
 } gc_direct_state;
 

@@ -184,6 +184,7 @@ static void pack_gradients(const piece *u, ptrdiff_t n, ptrdiff_t slot, const pt
                     .n = gc_min(planes->extent[2], p->out_size[2] - origin[2]),
                     .from_row = strides[3],
                     .stride = strides[4],
+                    .ahead = gc_store_ahead(),
                     .dtype = p->dtype};
     rows.last = rows.n;
     const ptrdiff_t depth = gc_min(planes->extent[0], p->out_size[0] - origin[0]);

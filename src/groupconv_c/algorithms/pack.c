@@ -161,6 +161,7 @@ static void pack_slice(const packer *p, char *to, const char *slice, ptrdiff_t p
                     .n = planes->size[2],
                     .from_row = h->in_step * p->row,
                     .stride = step * p->column,
+                    .ahead = gc_store_ahead(),
                     .dtype = p->plan->problem.dtype};
     const char *from = slice + ((p->start_h + top) * h->in_step + phase_h) * p->row;
     to += top * planes->pitch * size;

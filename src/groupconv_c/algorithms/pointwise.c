@@ -175,6 +175,7 @@ static void copy_panel(const gc_run *run, const place *at, char *to) {
         .n = s->tile,
         .from_row = p->input_strides[1],
         .stride = s->in_step,
+        .ahead = gc_store_ahead(),
         .dtype = p->dtype,
     };
     const ptrdiff_t count = gc_min(s->panel, s->positions - at->first);

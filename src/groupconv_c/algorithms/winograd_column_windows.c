@@ -92,6 +92,7 @@ void gc_winograd_column_transform(const gc_plan *plan, gc_winograd_column_box *b
         .blocks = s->windows.size[1],
         .pitch = s->windows.pitch,
         .element = s->element,
+        .ahead = gc_store_ahead(),
     };
     b->packed = 0;
     if (!s->in_place) gc_winograd_column_pack(plan, b);

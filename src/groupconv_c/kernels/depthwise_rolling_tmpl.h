@@ -8,28 +8,13 @@
 /* Kernels whose steps are too short to ask for memory in each: turns are not. */
 #define ROLLING_SMALL(K) ((K) == 3)
 
-/* Memory of a column's share that is still to be asked for: its two halves in turn, since memory answers two sequences
- * of lines sooner than one. */
-typedef struct ST(rolling_asks) {
-    const char *next, *then;
-} ST(rolling_asks);
-
-GC_INLINE ST(rolling_asks)
-    ST(rolling_asks_of)(const char *from, ptrdiff_t bytes, ptrdiff_t column, const int columns) {
-    if (bytes == 0) return (ST(rolling_asks)){NULL, NULL};
-    const char *const first = from + column * bytes;
-    return (ST(rolling_asks)){first, first + columns * bytes / 2};
-}
-
-/* Asks for as much as some steps read, or write. */
-GC_INLINE void ST(rolling_ask)(ST(rolling_asks) * asks, const int vectors) {
+/* Asks for as much as some steps read, or write, from where `at` has got to; for nothing if that is NULL. */
+GC_INLINE void ST(rolling_ask)(const char **at, const int vectors) {
     const int size = LANES * (int)sizeof(element);
-    const char *const now = asks->next;
-    if (now == NULL) return;
+    if (*at == NULL) return;
     GC_UNROLL(16)
-    for (int i = 0; i < vectors; i++) __builtin_prefetch(now + i * size);
-    asks->next = asks->then;
-    asks->then = now + vectors * size;
+    for (int i = 0; i < vectors; i++) __builtin_prefetch(*at + i * size);
+    GC_STEP(*at, vectors * size);
 }
 
 /* NC vectors of columns side by side, 1 or 2. D sets of sums: with rows a dilation of D apart, those of each remainder
@@ -40,9 +25,8 @@ GC_INLINE void ST(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                                    const int DEEP) {
     const int sums = (K + S - 1) / S, begun = (sums - 1) * D; /* steps before the first result */
     const int often = !ROLLING_SMALL(K);
-    ST(rolling_asks)
-    in = ST(rolling_asks_of)(a->fetch, a->fetch_bytes, column, NC),
-    out = ST(rolling_asks_of)(a->fetch_out, a->fetch_out_bytes, column, NC);
+    const char *fetch = a->fetch_bytes ? a->fetch + column * a->fetch_bytes : NULL;
+    const char *fetch_out = a->fetch_out_bytes ? a->fetch_out + column * a->fetch_out_bytes : NULL;
     ST(rolling_state) s = ST(rolling_start)(a, a->columns + column, k, K, S, NC, EDGE, DEEP);
     V acc[2 * GC_DEPTHWISE_KERNEL_ROWS];
     GC_UNROLL(14)
@@ -62,8 +46,8 @@ GC_INLINE void ST(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                                     EDGE, DEEP);
                 if (t + d >= begun) ST(rolling_store)(&s, own + sums - 1, sums, S, NC, EDGE, MORE);
                 if (often) {
-                    ST(rolling_ask)(&in, NC * S * S);
-                    ST(rolling_ask)(&out, NC);
+                    ST(rolling_ask)(&fetch, NC * S * S);
+                    ST(rolling_ask)(&fetch_out, NC);
                 }
                 if (S == 2 && t + 1 < steps)
                     ST(rolling_any_row)(&s, k->zero, own, row + 1 >= above && row + 1 < below, 1, K,
@@ -83,15 +67,15 @@ GC_INLINE void ST(rolling_columns)(const gc_rolling *a, ptrdiff_t column,
                     ST(rolling_store)(&s, own + (2 * sums - 1 - u) % sums, sums, S, NC, 0, MORE);
                     if (S == 2) ST(rolling_row)(&s, own, u, 1, K, S, NC, EDGE, DEEP);
                     if (often) {
-                        ST(rolling_ask)(&in, NC * S * S);
-                        ST(rolling_ask)(&out, NC);
+                        ST(rolling_ask)(&fetch, NC * S * S);
+                        ST(rolling_ask)(&fetch_out, NC);
                     }
                 }
             }
             if (EDGE == 2) s.whole -= D * sums;
             if (!often) {
-                ST(rolling_ask)(&in, NC * D * sums * S * S);
-                ST(rolling_ask)(&out, NC * D * sums);
+                ST(rolling_ask)(&fetch, NC * D * sums * S * S);
+                ST(rolling_ask)(&fetch_out, NC * D * sums);
             }
         }
     }

@@ -154,9 +154,8 @@ GC_INLINE void ST(wide_columns)(const gc_rolling *a, ptrdiff_t first, const OP(r
     const int begun = (3 + S - 1) / S - 1; /* sums that wait for later rows */
     ST(wide_state) s = ST(wide_start)(a, a->columns + first, k, S, NC, DEEP);
     const ptrdiff_t above = a->above, below = above + a->height, steps = a->out_height + begun;
-    ST(rolling_asks)
-    in = ST(rolling_asks_of)(a->fetch, a->fetch_bytes, first, NC),
-    out = ST(rolling_asks_of)(a->fetch_out, a->fetch_out_bytes, first, NC);
+    const char *fetch = a->fetch_bytes ? a->fetch + first * a->fetch_bytes : NULL;
+    const char *fetch_out = a->fetch_out_bytes ? a->fetch_out + first * a->fetch_out_bytes : NULL;
     V sums[3][WIDE_MOST];
     GC_UNROLL(4)
     for (int c = 0; c < NC; c++) sums[0][c] = sums[1][c] = s.bias;
@@ -170,7 +169,12 @@ GC_INLINE void ST(wide_columns)(const gc_rolling *a, ptrdiff_t first, const OP(r
         }
         if (row >= above && row < below) ST(wide_rows)(&s, k, sums, 0, S, NC, DEEP);
         if (t >= begun) ST(wide_store)(&s, sums[begun], NC, MORE);
-        if (DEEP || a->fetches_rows) { /* the order of slices is not that of memory */
+        if (DEEP) { /* the order of slices is not that of memory */
+            ST(rolling_ask)(&fetch, NC * S * S);
+            ST(rolling_ask)(&fetch_out, NC);
+        } else if (a->in_ahead) {
+            const char *in = (const char *)s.p + a->in_ahead;
+            const char *out = (const char *)s.out + a->out_ahead;
             ST(rolling_ask)(&in, NC * S * S);
             ST(rolling_ask)(&out, NC);
         }

@@ -113,8 +113,8 @@ GC_INLINE void OP(split_1)(V *x) { (void)x; }
 /* Rows are packed from start to end, as memory likes it, a vector of each phase at a time. Vectors whole ..
  * wholes - 1 of a row lie inside the source; the others are its edges, whose masks are made once where they
  * are few. A row's last vector is stored whole where the next rows are written over what spills; nothing
- * behind the last row is touched. Lines are asked for before they are written: stores that cross them wait for both. */
-enum { OP(most_edges) = 4, OP(pack_ahead) = 256 / (int)sizeof(real) };
+ * behind the last row is touched. */
+enum { OP(most_edges) = 4 };
 
 typedef struct OP(row_edges) {
     ptrdiff_t vectors, whole, wholes;
@@ -140,7 +140,7 @@ GC_INLINE OP(row_edges)
     }                                                                                                      \
     /* masks NULL: all lanes are inside. left: elements from here to the end of the rows. */               \
     GC_INLINE void OP(pack_vector_##N)(real *const *to, const real *from, ptrdiff_t v,                     \
-                                       const M *masks, ptrdiff_t left) {                                   \
+                                       const M *masks, ptrdiff_t left, ptrdiff_t ahead) {                  \
         V x[N];                                                                                            \
         GC_UNROLL(4)                                                                                       \
         for (int p = 0; p < N; p++) {                                                                      \
@@ -150,7 +150,7 @@ GC_INLINE OP(row_edges)
         OP(split_##N)(x);                                                                                  \
         GC_UNROLL(4)                                                                                       \
         for (int p = 0; p < N; p++) {                                                                      \
-            __builtin_prefetch(to[p] + v * LANES + OP(pack_ahead), 1);                                     \
+            __builtin_prefetch((const char *)(to[p] + v * LANES) + ahead, 1);                              \
             if (left >= LANES)                                                                             \
                 OP(store)(to[p] + v * LANES, x[p]);                                                        \
             else                                                                                           \
@@ -163,6 +163,7 @@ GC_INLINE OP(row_edges)
         M masks[OP(most_edges)][N], here[N];                                                               \
         for (ptrdiff_t i = 0; i < edges && edges <= OP(most_edges); i++)                                   \
             OP(edge_masks_##N)(a, i < e.whole ? i : e.wholes + i - e.whole, masks[i]);                     \
+        const ptrdiff_t ahead = a->ahead;                                                                  \
         real *to[N];                                                                                       \
         GC_UNROLL(4)                                                                                       \
         for (int p = 0; p < N; p++) to[p] = a->to[p];                                                      \
@@ -172,14 +173,14 @@ GC_INLINE OP(row_edges)
                 const ptrdiff_t v = i < e.whole ? i : e.wholes + i - e.whole;                              \
                 if (i == e.whole)                                                                          \
                     for (ptrdiff_t u = e.whole; u < e.wholes; u++)                                         \
-                        OP(pack_vector_##N)(to, from, u, NULL, LANES);                                     \
+                        OP(pack_vector_##N)(to, from, u, NULL, LANES, ahead);                              \
                 if (edges > OP(most_edges)) OP(edge_masks_##N)(a, v, here);                                \
                 OP(pack_vector_##N)(to, from, v, edges > OP(most_edges) ? here : masks[i],                 \
-                                    end - v * LANES);                                                      \
+                                    end - v * LANES, ahead);                                               \
             }                                                                                              \
             if (edges == e.whole)                                                                          \
                 for (ptrdiff_t u = e.whole; u < e.wholes; u++)                                             \
-                    OP(pack_vector_##N)(to, from, u, NULL, LANES);                                         \
+                    OP(pack_vector_##N)(to, from, u, NULL, LANES, ahead);                                  \
             from = (const real *)((const char *)from + a->from_row);                                       \
             GC_UNROLL(4)                                                                                   \
             for (int p = 0; p < N; p++) to[p] += a->pitch;                                                 \
@@ -192,6 +193,7 @@ GC_INLINE OP(row_edges)
         M masks[2][N];                                                                                     \
         OP(edge_masks_##N)(a, 0, masks[0]);                                                                \
         OP(edge_masks_##N)(a, last, masks[1]);                                                             \
+        const ptrdiff_t ahead = a->ahead;                                                                  \
         real *to[N];                                                                                       \
         GC_UNROLL(4)                                                                                       \
         for (int p = 0; p < N; p++) to[p] = a->to[p];                                                      \
@@ -206,7 +208,7 @@ GC_INLINE OP(row_edges)
                                     v == 0      ? masks[0]                                                 \
                                     : v == last ? masks[1]                                                 \
                                                 : NULL,                                                    \
-                                    LANES);                                                                \
+                                    LANES, ahead);                                                         \
             from = (const real *)((const char *)from + from_row);                                          \
             GC_UNROLL(4)                                                                                   \
             for (int p = 0; p < N; p++) to[p] += pitch;                                                    \

@@ -27,7 +27,7 @@ typedef struct gc_tap_sum {
     ptrdiff_t
         residual_next; /* bytes from it to what a later tile reads of it, which is asked for */
     const gc_lanes *lanes;
-    int far; /* results go to far memory: what lies behind them is asked for */
+    int far; /* what lies behind the results, where later ones go, is asked for */
     int clamp;
     double low, high;
 } gc_tap_sum;
@@ -58,6 +58,7 @@ typedef struct gc_rows {
     ptrdiff_t pitch, rows, n;
     ptrdiff_t from_row, stride; /* bytes */
     ptrdiff_t first, last;
+    ptrdiff_t ahead; /* bytes: how far before lines are written they are asked for */
     gc_dtype dtype;
 } gc_rows;
 

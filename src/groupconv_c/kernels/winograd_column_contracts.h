@@ -23,6 +23,7 @@ typedef struct gc_winograd_column_input {
     const void *from;
     void *out;
     ptrdiff_t from_row, top, step, height, first, last, n, blocks, pitch, element;
+    ptrdiff_t ahead; /* bytes: how far before lines are written they are asked for */
 } gc_winograd_column_input;
 
 /* Lanes of a vector of flat positions that are results of one block, from row `row` of a box on: lane 0 lies in `column`,

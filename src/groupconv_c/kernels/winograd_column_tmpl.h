@@ -15,8 +15,7 @@ static void OP(winograd_column_weights)(const gc_winograd_column_weights *a) {
     for (int e = 0; e < GC_COLUMN_WINDOW; e++) OP(store)((real *)a->to + e * a->element, (V)u[e]);
 }
 
-/* Stores that cross lines wait for both of them: lines are asked for so many bytes before they are written. */
-enum { OP(column_masks) = 8, OP(column_ahead) = 128 };
+enum { OP(column_masks) = 8 };
 
 /* The windows of a block, whose first row is `row` and would be at `from`. WHOLE: all rows are there. */
 GC_INLINE void OP(column_windows)(const gc_winograd_column_input *a, ptrdiff_t row,
@@ -38,7 +37,7 @@ GC_INLINE void OP(column_windows)(const gc_winograd_column_input *a, ptrdiff_t r
         GC_UNROLL(6)
         for (int e = 0; e < GC_COLUMN_WINDOW; e++) {
             real *const to = out + e * element + at;
-            __builtin_prefetch((const char *)to + OP(column_ahead), 1);
+            __builtin_prefetch((const char *)to + a->ahead, 1);
             OP(store)(to, (V)d[e]);
         }
     }
