@@ -75,9 +75,8 @@ typedef struct gc_rolling {
     ptrdiff_t fetch_bytes;
     const char *fetch_out; /* memory that is written next */
     ptrdiff_t fetch_out_bytes;
-    ptrdiff_t
-        in_ahead; /* bytes from a row to the one of the same order that is asked for; 0: none is */
-    ptrdiff_t out_ahead;
+    /* rows in the order of memory: bytes from what is read, written, to what is asked for; 0: nothing is */
+    ptrdiff_t in_ahead, out_ahead;
     ptrdiff_t
         residual_next; /* bytes from the residual to the one that is read next, which is asked for */
     int clamp;
