@@ -190,6 +190,7 @@ static void run_tile(const gc_run *run, const tile *t) {
     };
     a.ahead = t->rows * p->stride[1] * a.row;
     a.residual_ahead = t->rows * a.residual_row;
+    a.out_ahead = gc_waits_to_store() ? plan->kernels->lanes : 0; /* the next channels' */
     const char *in = (const char *)run->arrays->input + t->n * i[0] + top * i[3];
     char *out = (char *)run->arrays->output + t->n * o[0] + t->first_row * o[3];
     const char *residual = run->arrays->residual;

@@ -66,7 +66,7 @@ enum { GC_ROLL_ROWS = 4, GC_ROLL_KERNEL = 7, GC_ROLL_KERNELS = 3 };
  *       * in[(j*S + r)*row + (i*S + t*step)*column + index[c*lanes + k]])
  * for j < rows. Input rows whose bit of `present` is not set, and columns that are not first .. last - 1, are
  * zeros and not read. `exist` channels are read, `stored` ones written. What lies `ahead` reals from the last
- * rows of a window, and `residual_ahead` from a residual, is asked for. */
+ * rows of a window, `residual_ahead` from a residual and `out_ahead` from a result is asked for. */
 typedef struct gc_lane_roll {
     const void *in;
     ptrdiff_t row, column, first, last;
@@ -76,7 +76,8 @@ typedef struct gc_lane_roll {
     int rows, channels, exist, stored;
     const void *weight, *init, *residual; /* residual NULL: none */
     void *out;
-    ptrdiff_t n, out_row, out_step, residual_row, residual_step, ahead, residual_ahead;
+    ptrdiff_t n, out_row, out_step, residual_row, residual_step;
+    ptrdiff_t ahead, residual_ahead, out_ahead;
     gc_lane_epilogue epilogue; /* not a clamp: low and high are infinite */
 } gc_lane_roll;
 

@@ -72,6 +72,7 @@ GC_INLINE void OP(roll_store)(const gc_lane_roll *a, const V *results, ptrdiff_t
             OP(store)(out, y);
         else
             OP(store_first)(out, y, a->stored);
+        __builtin_prefetch(out + a->out_ahead, 1);
         GC_STEP(out, out_row);
     }
 }
