@@ -81,10 +81,10 @@ static inline int gc_stores_reals(const gc_plan *plan) {
 }
 /* Whether one channel of the output is one contiguous run; and of reals. */
 int gc_output_is_contiguous(const gc_plan *plan);
-/* Whether the input is reals, all of them one after the other. */
-int gc_input_is_contiguous(const gc_plan *plan);
 int gc_output_is_rows(const gc_plan *plan);
 int gc_residual_is_rows(const gc_plan *plan);
+/* Whether the input is reals, all of them one after the other. */
+int gc_input_is_contiguous(const gc_plan *plan);
 
 /* dispatch.c */
 gc_status gc_kernels_for(gc_dtype dtype, const gc_kernels **kernels);

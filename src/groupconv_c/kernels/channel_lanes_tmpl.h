@@ -1,5 +1,5 @@
 /* Microkernels whose lanes are output channels (contracts: channel_lanes_contracts.h): their stores, and those of several
- * groups to a vector. Those of one group are in lane_tile_tmpl.h, those that roll down columns in lane_roll_tmpl.h.
+ * groups to a vector. Those of one group are in lane_tile_tmpl.h, those that roll along a row in lane_roll_tmpl.h.
  *
  * lane_run: a vector holds whole groups of few channels, depthwise among them; it slides along a row,
  * and a loaded column serves every output and tap that touches it. Taps are added in one order, whatever the tile. */
