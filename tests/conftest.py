@@ -61,15 +61,30 @@ def threads_of_pytorch() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def objects_of_the_build(sources: list[pathlib.Path]) -> list[pathlib.Path]:
+    """Objects that an installation from here left in ``build``: none if a file is newer."""
+    from c_building import building
+
+    core = building.CORE
+    newest = max(path.stat().st_mtime for path in core.rglob("*.[ch]"))
+    for folder in (ROOT / "build").glob("temp.*/src/groupconv_c"):
+        objects = [folder / source.relative_to(core).with_suffix(".o") for source in sources]
+        if all(o.exists() and o.stat().st_mtime > newest for o in objects):
+            return objects
+    return []
+
+
 @pytest.fixture(scope="session")
 def core_objects(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Paths of the C core's objects, for a shared library and for the test program."""
+    """Paths of the C core's objects: of the build that is tested here, or compiled."""
     from c_building import building
 
     from groupconv import _core
 
     sources = sorted(building.CORE.rglob("*.c"))
-    flags = ["-O1", "-fPIC", "-fopenmp", '-DGC_VERSION="0"']
+    if built := objects_of_the_build(sources):
+        return [str(path) for path in built]
+    flags = ["-O1", "-fopenmp", '-DGC_VERSION="0"']
     if "avx512" not in _core.isa_available():
         flags.append("-DGC_NO_AVX512")  # the installed module has it; here it would not run
     base = tmp_path_factory.getbasetemp()

@@ -96,17 +96,16 @@ def test_header_alone(language: str, tmp_path: pathlib.Path) -> None:
     assert all(re.match("gc_|GC_|GROUPCONV_H", name) for name in names), names
 
 
-def test_every_function_of_the_header_exists(
-    core_objects: list[str], tmp_path: pathlib.Path
-) -> None:
-    """Each declared function is defined, and no other name without gc_ is seen from outside."""
+def test_every_function_of_the_header_exists(core_objects: list[str]) -> None:
+    """Each declared function is defined, and no other name without gc_ is seen by a program."""
     text = re.sub(r"/\*.*?\*/", "", (CORE / "groupconv.h").read_text(), flags=re.DOTALL)
     declared = set(re.findall(r"(\bgc_\w+)\(", text))
-    library = tmp_path / "libgroupconv.so"
-    subprocess.run(["gcc", "-shared", "-fopenmp", *core_objects, "-lm", "-o", library], check=True)
     listed = subprocess.run(
-        ["nm", "-D", "--defined-only", library], capture_output=True, text=True, check=True
+        ["nm", "--defined-only", "--extern-only", "--no-sort", "--format=posix", *core_objects],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    defined = {line.split()[-1] for line in listed.stdout.splitlines()}
+    defined = {line.split()[0] for line in listed.stdout.splitlines() if not line.endswith(":")}
     assert declared <= defined
     assert all(name.startswith("gc_") for name in defined), defined

@@ -84,36 +84,49 @@ static void add(truth *t, ptrdiff_t to, double term) {
     t->bounds[to] += fabs(term);
 }
 
+/* One link, of element i of the larger side and j of the smaller. */
+static void add_link(const links *l, ptrdiff_t i, ptrdiff_t j, ptrdiff_t tap) {
+    switch (l->p->op) {
+        case GC_CONV:
+            add(l->result, j, l->weight[tap] * l->input[i]);
+            return;
+        case GC_CONV_TRANSPOSE:
+            add(l->result, i, l->weight[tap] * l->input[j]);
+            return;
+        case GC_GRAD_WEIGHT:
+            add(l->result, tap, l->weight[j] * l->input[i]);
+            return;
+    }
+}
+
+/* The position of the larger side that is linked to `at`, or -1: dimension d of three. */
+static ptrdiff_t linked(const links *l, int d, ptrdiff_t at, ptrdiff_t r) {
+    const gc_problem *p = l->p;
+    const int axis = d - (3 - p->ndim);
+    if (axis < 0) return 0;
+    const ptrdiff_t from = at * p->stride[axis] + r * p->dilation[axis] - p->pad_before[axis];
+    return padded(p->padding_mode, from, l->in[d]);
+}
+
 /* All links of one image, group, pair of channels and kernel position r. */
 static void add_links(const links *l, ptrdiff_t n, ptrdiff_t g, ptrdiff_t a, ptrdiff_t b,
                       const ptrdiff_t r[3]) {
-    const gc_problem *p = l->p;
-    const ptrdiff_t larger = (n * p->groups + g) * l->wide + a;
-    const ptrdiff_t smaller = (n * p->groups + g) * l->narrow + b;
+    const ptrdiff_t larger = (n * l->p->groups + g) * l->wide + a;
     const ptrdiff_t tap =
         ((((g * l->narrow + b) * l->wide + a) * l->kernel[0] + r[0]) * l->kernel[1] + r[1]) *
             l->kernel[2] +
         r[2];
-    const int missing = 3 - p->ndim;
-    for (ptrdiff_t o = 0; o < l->out[0] * l->out[1] * l->out[2]; o++) {
-        const ptrdiff_t at[3] = {o / (l->out[1] * l->out[2]), o / l->out[2] % l->out[1],
-                                 o % l->out[2]};
-        ptrdiff_t i = larger;
-        int found = 1;
-        for (int d = 0; d < 3 && found; d++) {
-            const int axis = d - missing;
-            const ptrdiff_t from =
-                axis < 0 ? 0
-                         : at[d] * p->stride[axis] + r[d] * p->dilation[axis] - p->pad_before[axis];
-            const ptrdiff_t source = padded(p->padding_mode, from, l->in[d]);
-            found = source >= 0;
-            i = i * l->in[d] + source;
+    ptrdiff_t j = ((n * l->p->groups + g) * l->narrow + b) * l->out[0] * l->out[1] * l->out[2];
+    for (ptrdiff_t z = 0; z < l->out[0]; z++) {
+        const ptrdiff_t depth = linked(l, 0, z, r[0]);
+        for (ptrdiff_t y = 0; y < l->out[1]; y++) {
+            const ptrdiff_t row = linked(l, 1, y, r[1]);
+            const ptrdiff_t begin = ((larger * l->in[0] + depth) * l->in[1] + row) * l->in[2];
+            for (ptrdiff_t x = 0; x < l->out[2]; x++, j++) {
+                const ptrdiff_t column = linked(l, 2, x, r[2]);
+                if (depth >= 0 && row >= 0 && column >= 0) add_link(l, begin + column, j, tap);
+            }
         }
-        if (!found) continue;
-        const ptrdiff_t j = smaller * l->out[0] * l->out[1] * l->out[2] + o;
-        if (p->op == GC_CONV) add(l->result, j, l->weight[tap] * l->input[i]);
-        if (p->op == GC_CONV_TRANSPOSE) add(l->result, i, l->weight[tap] * l->input[j]);
-        if (p->op == GC_GRAD_WEIGHT) add(l->result, tap, l->weight[j] * l->input[i]);
     }
 }
 

@@ -1,38 +1,19 @@
 /* The plain loops: every operation, type, stride and padding mode, in double precision. Slow; what
  * the other algorithms are compared with, and what takes the problems they refuse. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../kernels/half.h"
 #include "algorithms.h"
 #include "geometry.h"
 
-typedef struct reference {
-    gc_axis axes[3]; /* for the padding map alone */
-} reference;
-
 static const char *refuse(const gc_plan *plan) {
     (void)plan;
     return NULL;
 }
 
-static void destroy(gc_plan *plan) {
-    reference *s = plan->state;
-    if (s == NULL) return;
-    for (int i = 0; i < 3; i++) gc_axis_destroy(&s->axes[i]);
-    free(s);
-    plan->state = NULL;
-}
-
 static gc_status create(gc_plan *plan) {
     const gc_problem *p = &plan->problem;
-    reference *s = plan->state = calloc(1, sizeof *s);
-    if (s == NULL) return GC_ERROR_MEMORY;
-    for (int i = 0; i < 3; i++) {
-        const gc_status status = gc_axis_create(&s->axes[i], p, i);
-        if (status != GC_OK) return status;
-    }
     if (p->op == GC_GRAD_WEIGHT)
         plan->units = p->groups * p->out_per_group * p->in_per_group;
     else
@@ -41,7 +22,7 @@ static gc_status create(gc_plan *plan) {
     return GC_OK;
 }
 
-static double get(const void *from, gc_dtype dtype) {
+static inline double get(const void *from, gc_dtype dtype) {
     double d;
     float f;
     uint16_t h;
@@ -126,23 +107,53 @@ static ptrdiff_t dot(const ptrdiff_t i[3], const ptrdiff_t strides[5]) {
     return i[0] * strides[2] + i[1] * strides[3] + i[2] * strides[4];
 }
 
-/* The source that output o reads at kernel position r: 1 found, 0 zero padding, -1 no such term. */
-static int source(const gc_plan *plan, const ptrdiff_t o[3], const ptrdiff_t r[3], ptrdiff_t i[3]) {
-    const gc_problem *p = &plan->problem;
-    const reference *s = plan->state;
-    int found = 1;
-    for (int d = 0; d < 3; d++) {
-        if (p->op == GC_CONV_TRANSPOSE) {
-            const ptrdiff_t at = o[d] + p->pad_before[d] - r[d] * p->dilation[d];
-            i[d] = gc_floor_div(at, p->stride[d]);
-            if (i[d] * p->stride[d] != at || i[d] < 0 || i[d] >= p->in_size[d]) return -1;
-        } else {
-            i[d] = gc_axis_source(&s->axes[d],
-                                  o[d] * p->stride[d] + r[d] * p->dilation[d] - p->pad_before[d]);
-            if (i[d] < 0) found = 0;
+enum { ZERO = -1, NO_TERM = -2 };
+
+/* The source position of output position o and kernel position r along one axis. */
+static inline ptrdiff_t source(const gc_problem *p, int axis, ptrdiff_t o, ptrdiff_t r) {
+    const ptrdiff_t size = p->in_size[axis], stride = p->stride[axis], pad = p->pad_before[axis];
+    if (p->op == GC_CONV_TRANSPOSE) {
+        const ptrdiff_t at = o + pad - r * p->dilation[axis];
+        return at < 0 || at % stride != 0 || at / stride >= size ? NO_TERM : at / stride;
+    }
+    const ptrdiff_t at = o * stride + r * p->dilation[axis] - pad;
+    if (at >= 0 && at < size) return at;
+    const gc_axis outside = {.in_size = size, .mode = p->padding_mode};
+    const ptrdiff_t found = gc_axis_source(&outside, at);
+    return found < 0 ? ZERO : found;
+}
+
+/* Row i of a plane of the input; NULL where it is of zeros. */
+static const char *row_of(const gc_problem *p, const char *x, ptrdiff_t i0, ptrdiff_t i1) {
+    if (i0 == ZERO || i1 == ZERO) return NULL;
+    return x + i0 * p->input_strides[2] + i1 * p->input_strides[3];
+}
+
+/* `sum` and the product of element i of a row of the input with what lies at `w`. */
+static inline double add_term(double sum, const gc_problem *p, const char *row, ptrdiff_t i,
+                              const char *w) {
+    const double x = row && i != ZERO ? get(row + i * p->input_strides[4], p->dtype) : 0;
+    return sum + x * get(w, p->dtype);
+}
+
+/* `sum` and the taps of one plane of the input and of the weights. */
+static double add_taps(double sum, const gc_problem *p, const char *x, const char *w,
+                       const ptrdiff_t o[3]) {
+    const ptrdiff_t step = p->weight_strides[4];
+    for (ptrdiff_t r0 = 0; r0 < p->kernel[0]; r0++) {
+        const ptrdiff_t i0 = source(p, 0, o[0], r0);
+        for (ptrdiff_t r1 = 0; r1 < p->kernel[1]; r1++) {
+            const ptrdiff_t i1 = source(p, 1, o[1], r1);
+            if (i0 == NO_TERM || i1 == NO_TERM) continue;
+            const char *row = row_of(p, x, i0, i1);
+            const char *taps = w + r0 * p->weight_strides[2] + r1 * p->weight_strides[3];
+            for (ptrdiff_t r2 = 0; r2 < p->kernel[2]; r2++) {
+                const ptrdiff_t i2 = source(p, 2, o[2], r2);
+                if (i2 != NO_TERM) sum = add_term(sum, p, row, i2, taps + r2 * step);
+            }
         }
     }
-    return found;
+    return sum;
 }
 
 static double sum_of_taps(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t k,
@@ -158,14 +169,8 @@ static double sum_of_taps(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t
             (transposed
                  ? (g * p->in_per_group + c) * p->weight_strides[0] + k * p->weight_strides[1]
                  : (g * p->out_per_group + k) * p->weight_strides[0] + c * p->weight_strides[1]);
-        ptrdiff_t r[3] = {0, 0, 0}, i[3];
-        do {
-            const int found = source(run->plan, o, r, i);
-            if (found < 0) continue;
-            const double value = found ? get(x + dot(i, p->input_strides), p->dtype) : 0;
-            sum += value * get(w + dot(r, p->weight_strides), p->dtype);
-            if (isnan(sum)) return sum;
-        } while (next(r, p->kernel));
+        sum = add_taps(sum, p, x, w, o);
+        if (isnan(sum)) break; /* it stays so */
     }
     return sum;
 }
@@ -199,6 +204,22 @@ void gc_reference_mend(const gc_run *run, ptrdiff_t n, ptrdiff_t k, const ptrdif
     if (isnan(get(output_of(run, n, k, o), run->plan->problem.dtype))) compute(run, n, k, o);
 }
 
+/* `sum` and what all positions of one plane of the input and of the gradient add to tap r. */
+static double add_positions(double sum, const gc_problem *p, const char *x, const char *g,
+                            const ptrdiff_t r[3]) {
+    const ptrdiff_t step = p->weight_strides[4];
+    for (ptrdiff_t o0 = 0; o0 < p->out_size[0]; o0++) {
+        const ptrdiff_t i0 = source(p, 0, o0, r[0]);
+        for (ptrdiff_t o1 = 0; o1 < p->out_size[1]; o1++) {
+            const char *row = row_of(p, x, i0, source(p, 1, o1, r[1]));
+            const char *gradients = g + o0 * p->weight_strides[2] + o1 * p->weight_strides[3];
+            for (ptrdiff_t o2 = 0; o2 < p->out_size[2]; o2++)
+                sum = add_term(sum, p, row, source(p, 2, o2, r[2]), gradients + o2 * step);
+        }
+    }
+    return sum;
+}
+
 static void weight_gradient(const gc_run *run, ptrdiff_t unit) {
     const gc_problem *p = &run->plan->problem;
     const ptrdiff_t k = unit / p->in_per_group, c = unit % p->in_per_group;
@@ -211,13 +232,7 @@ static void weight_gradient(const gc_run *run, ptrdiff_t unit) {
                             channel * p->input_strides[1];
             const char *g = (const char *)run->arrays->weight + n * p->weight_strides[0] +
                             k * p->weight_strides[1];
-            ptrdiff_t o[3] = {0, 0, 0}, i[3];
-            if (p->out_size[0] * p->out_size[1] * p->out_size[2] == 0) continue;
-            do {
-                const int found = source(run->plan, o, r, i);
-                const double value = found ? get(x + dot(i, p->input_strides), p->dtype) : 0;
-                sum += value * get(g + dot(o, p->weight_strides), p->dtype);
-            } while (next(o, p->out_size));
+            sum = add_positions(sum, p, x, g, r);
         }
         put((char *)run->arrays->output + k * p->output_strides[0] + c * p->output_strides[1] +
                 dot(r, p->output_strides),
@@ -241,6 +256,5 @@ const gc_algorithm gc_reference = {
     .name = "reference",
     .refuse = refuse,
     .create = create,
-    .destroy = destroy,
     .work = work,
 };
