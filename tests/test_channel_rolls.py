@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from helpers import FLOATS, Case, assert_same_bits, assert_within, check_conv, guarded, place
@@ -96,6 +98,65 @@ def test_blocks_of_vectors() -> None:
     """Rows so wide that a second-level cache does not hold a tile of all of their channels."""
     check(square(3, 9, 400, 65, batch=1))
     check(square(5, 9, 300, 48, batch=1, stride=2))
+
+
+def blocks(kernel: int, stride: int, width: int, **changes: object) -> Case:
+    """A map of so many channels that its columns go in blocks."""
+    return square(kernel, 6, width, 277, batch=1, stride=stride, **changes)
+
+
+def columns_of(case: Case) -> int:
+    """Columns of a block."""
+    found = re.search(r"tiles of \d+ rows, (\d+) columns", plan_of(case))
+    assert found
+    return int(found[1])
+
+
+@each_dtype
+@pytest.mark.parametrize("width", [1, 16, 19, 29, 57, 64])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_blocks_of_columns(kernel: int, stride: int, width: int, dtype: np.dtype) -> None:
+    case = blocks(kernel, stride, width)
+    if width > 56:
+        assert columns_of(case) < case.out_size[1]
+    check(case, dtype)
+    check(case.but(padding=[(1, 1), (0, kernel + 2)]), dtype)
+
+
+@pytest.mark.parametrize("dilation", [2, 3, 4])
+def test_blocks_of_columns_apart(dilation: int) -> None:
+    case = blocks(3, 1, 83, dilation=dilation, padding=dilation)
+    assert columns_of(case) * dilation < 80
+    check(case)
+
+
+def test_blocks_of_columns_of_groups() -> None:
+    for stride in (1, 2):
+        case = Case((6, 61), (3, 3), 33, 4, 4, stride=stride, padding=1)
+        assert columns_of(case) < case.out_size[1]
+        check(case)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_blocks_finish_their_columns(stride: int, activation: str) -> None:
+    """Residuals and activations, and what is not finite: the bits of columns in other blocks."""
+    case = blocks(3, stride, 70, padding=0)
+    x, w, b = case.arrays()
+    x[0, 0, 3, 20], x[0, -1, 2, 40] = np.inf, np.nan
+    residual = case.draw("residual", (1, 277, *case.out_size))
+    x, residual = place(x, "channels_last"), place(residual, "channels_last")
+    options = {**case.arguments, "activation": activation, "algorithm": NAME}
+    whole = gc.conv2d(x, w, b, residual=residual, **options)
+    for first, last in ((0, 3), (5, 14), (1, 31), (20, 34)):
+        part = gc.conv2d(
+            x[..., first * stride : (last - 1) * stride + 3],
+            w,
+            b,
+            residual=residual[..., first:last],
+            **options,
+        )
+        assert_same_bits(part, whole[..., first:last])
 
 
 @each_dtype

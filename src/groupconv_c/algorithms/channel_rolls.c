@@ -2,7 +2,8 @@
  * they lie, column after column (lane_roll_tmpl.h).
  *
  * A unit is one image, one tile of output rows and one block of vectors of output channels. Rows a dilation
- * apart form tiles of their own, and so do columns.
+ * apart form tiles of their own, and so do columns. A tile's columns go in blocks, all vectors of a block before
+ * the next, so that memory is read in its order and what vectors share of pages and lines is near.
  */
 #include <math.h>
 #include <stdio.h>
@@ -15,6 +16,8 @@
 
 enum {
     block_bytes = 384 * 1024, /* of input that a tile and the next one read */
+    near_bytes = 12 *
+        1024, /* of input that a block of columns reads: its results and the next one fit beside */
     page_bytes = 4096,
     colliding_columns = 8, /* four of them or more to a set are too many */
 };
@@ -27,6 +30,7 @@ typedef struct rolls {
     ptrdiff_t rows, columns; /* classes: those a dilation apart */
     ptrdiff_t dilation;      /* of columns as the kernel meets them */
     ptrdiff_t tiles;         /* of one class of rows */
+    ptrdiff_t block;         /* columns of outputs, of one class, whose vectors follow each other */
     gc_lane_epilogue epilogue;
 } rolls;
 
@@ -83,6 +87,21 @@ static double predict(const gc_plan *plan, const rolls *s) {
     return (double)p->batch * (double)s->vectors.n * (tiles * tile + weights) * GC_CYCLE;
 }
 
+/* Each block meets again the columns that its first outputs share with the last one's: a quarter or a seventh of its
+ * sums, for kernels of 7 x 7 more than memory gives back. */
+static ptrdiff_t block_columns(const gc_plan *plan, const rolls *s, ptrdiff_t vectors) {
+    const gc_problem *p = &plan->problem;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
+    const ptrdiff_t K = p->kernel[1], stride = p->stride[1];
+    const ptrdiff_t n = gc_max(gc_ceil_div(p->out_size[2], s->columns), 1);
+    if (K > 5) return n;
+    const ptrdiff_t again = (K - 1) / stride * (rolls_dilated(p) ? 2 : 1);
+    const ptrdiff_t window = (s->kernels.rows - 1) * stride + K;
+    const ptrdiff_t near = near_bytes / (window * stride * vectors * lanes * size);
+    const ptrdiff_t least = gc_max(near, again * (K == 3 && !s->vectors.spread ? 4 : 7));
+    return gc_ceil_div(n, gc_max(n / least, 1));
+}
+
 static ptrdiff_t rows_of(const gc_plan *plan, ptrdiff_t class) {
     const rolls *s = plan->state;
     return gc_ceil_div(plan->problem.out_size[1] - class, s->rows);
@@ -112,6 +131,7 @@ static gc_status create(gc_plan *plan) {
     const ptrdiff_t bytes = window * p->in_size[2] * lanes * size;
     const ptrdiff_t cached = gc_ceil_div(s->vectors.n, gc_max(block_bytes / gc_max(bytes, 1), 1));
     s->vector_blocks = gc_even_pieces(plan, s->rows * s->tiles, s->vectors.n, cached);
+    s->block = block_columns(plan, s, gc_ceil_div(s->vectors.n, s->vector_blocks));
     plan->units = p->batch * s->rows * s->vector_blocks * s->tiles;
     if (p->out_size[2] == 0) plan->units = 0;
     gc_lane_vectors_plan(&s->vectors, plan);
@@ -141,8 +161,8 @@ static range existing(ptrdiff_t begin, ptrdiff_t apart, ptrdiff_t size, ptrdiff_
     return (range){first, gc_max(first, last)};
 }
 
-/* One class of columns of a tile; `a` says what all of them have in common. */
-static void run_columns(const gc_run *run, gc_lane_roll a, const tile *t) {
+/* One block of columns of a tile; `a` says what all vectors have in common. */
+static void run_block(const gc_run *run, gc_lane_roll a, const tile *t) {
     const gc_plan *plan = run->plan;
     const gc_problem *p = &plan->problem;
     const rolls *s = plan->state;
@@ -163,6 +183,28 @@ static void run_columns(const gc_run *run, gc_lane_roll a, const tile *t) {
         a.residual = residual ? residual + k * size : NULL;
         const int whole = a.exist == lanes && a.stored == lanes;
         (t->rows == 1 ? s->kernels.one : whole ? s->kernels.whole : s->kernels.part)(&a);
+    }
+}
+
+/* One class of columns of a tile, block after block; each asks for what the next one begins with. */
+static void run_columns(const gc_run *run, const gc_lane_roll *a, const tile *t) {
+    const gc_plan *plan = run->plan;
+    const rolls *s = plan->state;
+    const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, stride = plan->problem.stride[2];
+    for (ptrdiff_t begin = 0; begin < a->n; begin += s->block) {
+        const ptrdiff_t in = begin * stride * a->column, out = begin * a->out_step,
+                        residual = begin * a->residual_step;
+        gc_lane_roll block = *a;
+        block.n = gc_min(s->block, a->n - begin);
+        block.first = gc_max(a->first - begin * stride, 0);
+        block.last = a->last - begin * stride;
+        block.in = (const char *)a->in + in * size;
+        block.out = (char *)a->out + out * size;
+        if (a->residual) block.residual = (const char *)a->residual + residual * size;
+        const int last = begin + block.n == a->n; /* the next block is the next tile's first */
+        block.ahead = last ? a->ahead - in : block.n * stride * a->column;
+        block.residual_ahead = last ? a->residual_ahead - residual : block.n * a->residual_step;
+        run_block(run, block, t);
     }
 }
 
@@ -206,7 +248,7 @@ static void run_tile(const gc_run *run, const tile *t) {
         a.in = in + left * i[4];
         a.out = out + q * o[4];
         a.residual = residual ? residual + q * r[4] : NULL;
-        run_columns(run, a, t);
+        run_columns(run, &a, t);
     }
 }
 
@@ -239,10 +281,11 @@ static double unit_cost(const gc_plan *plan, ptrdiff_t unit) {
 
 static void describe(const gc_plan *plan, char *text, size_t size) {
     const rolls *s = plan->state;
-    snprintf(text, size,
-             "%td groups to a vector of %d lanes, in place; tiles of %d rows, %td vectors",
-             s->vectors.groups, plan->kernels->lanes, s->kernels.rows,
-             gc_ceil_div(s->vectors.n, s->vector_blocks));
+    snprintf(
+        text, size,
+        "%td groups to a vector of %d lanes, in place; tiles of %d rows, %td columns, %td vectors",
+        s->vectors.groups, plan->kernels->lanes, s->kernels.rows, s->block,
+        gc_ceil_div(s->vectors.n, s->vector_blocks));
 }
 
 const gc_algorithm gc_channel_rolls = {
