@@ -33,9 +33,7 @@ def build(
         With the compiler's messages, which include warnings.
     """
     with tempfile.TemporaryDirectory() as folder:
-        # the instruction sets' kernels take longest: first
-        ours = sorted(CORE.rglob("*.c"), key=lambda path: "isa_" not in path.name)
-        sources = [*(() if core else ours), *HERE.glob("*.c")]
+        sources = [*(() if core else CORE.rglob("*.c")), *HERE.glob("*.c")]
         objects = compile_all(sources, pathlib.Path(folder), compiler, flags)
         _run([*compiler.split(), *flags, *objects, *core, "-lm", "-pthread", "-o", str(program)])
 
@@ -51,6 +49,7 @@ def compile_all(
         With the compiler's messages, which include warnings.
     """
     command = [*compiler.split(), *STRICT, *flags, f"-I{CORE}"]
+    sources = sorted(sources, key=lambda path: "isa_" not in path.name)  # the longest first
     objects = [f"{folder}/{number}.o" for number in range(len(sources))]
     steps = [
         [*command, "-c", str(source), "-o", made]

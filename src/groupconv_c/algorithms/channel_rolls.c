@@ -16,8 +16,7 @@
 
 enum {
     block_bytes = 384 * 1024, /* of input that a tile and the next one read */
-    near_bytes = 12 *
-        1024, /* of input that a block of columns reads: its results and the next one fit beside */
+    near_bytes = 12 * 1024,   /* of input under a block of columns */
     page_bytes = 4096,
     colliding_columns = 8, /* four of them or more to a set are too many */
 };
@@ -30,7 +29,7 @@ typedef struct rolls {
     ptrdiff_t rows, columns; /* classes: those a dilation apart */
     ptrdiff_t dilation;      /* of columns as the kernel meets them */
     ptrdiff_t tiles;         /* of one class of rows */
-    ptrdiff_t block;         /* columns of outputs, of one class, whose vectors follow each other */
+    ptrdiff_t block_columns; /* of outputs of one class, whose vectors follow each other */
     gc_lane_epilogue epilogue;
 } rolls;
 
@@ -89,7 +88,7 @@ static double predict(const gc_plan *plan, const rolls *s) {
 
 /* Each block meets again the columns that its first outputs share with the last one's: a quarter or a seventh of its
  * sums, for kernels of 7 x 7 more than memory gives back. */
-static ptrdiff_t block_columns(const gc_plan *plan, const rolls *s, ptrdiff_t vectors) {
+static ptrdiff_t columns_of_a_block(const gc_plan *plan, const rolls *s, ptrdiff_t vectors) {
     const gc_problem *p = &plan->problem;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, lanes = plan->kernels->lanes;
     const ptrdiff_t K = p->kernel[1], stride = p->stride[1];
@@ -131,7 +130,7 @@ static gc_status create(gc_plan *plan) {
     const ptrdiff_t bytes = window * p->in_size[2] * lanes * size;
     const ptrdiff_t cached = gc_ceil_div(s->vectors.n, gc_max(block_bytes / gc_max(bytes, 1), 1));
     s->vector_blocks = gc_even_pieces(plan, s->rows * s->tiles, s->vectors.n, cached);
-    s->block = block_columns(plan, s, gc_ceil_div(s->vectors.n, s->vector_blocks));
+    s->block_columns = columns_of_a_block(plan, s, gc_ceil_div(s->vectors.n, s->vector_blocks));
     plan->units = p->batch * s->rows * s->vector_blocks * s->tiles;
     if (p->out_size[2] == 0) plan->units = 0;
     gc_lane_vectors_plan(&s->vectors, plan);
@@ -191,11 +190,11 @@ static void run_columns(const gc_run *run, const gc_lane_roll *a, const tile *t)
     const gc_plan *plan = run->plan;
     const rolls *s = plan->state;
     const ptrdiff_t size = (ptrdiff_t)plan->kernels->real_size, stride = plan->problem.stride[2];
-    for (ptrdiff_t begin = 0; begin < a->n; begin += s->block) {
+    for (ptrdiff_t begin = 0; begin < a->n; begin += s->block_columns) {
         const ptrdiff_t in = begin * stride * a->column, out = begin * a->out_step,
                         residual = begin * a->residual_step;
         gc_lane_roll block = *a;
-        block.n = gc_min(s->block, a->n - begin);
+        block.n = gc_min(s->block_columns, a->n - begin);
         block.first = gc_max(a->first - begin * stride, 0);
         block.last = a->last - begin * stride;
         block.in = (const char *)a->in + in * size;
@@ -284,7 +283,7 @@ static void describe(const gc_plan *plan, char *text, size_t size) {
     snprintf(
         text, size,
         "%td groups to a vector of %d lanes, in place; tiles of %d rows, %td columns, %td vectors",
-        s->vectors.groups, plan->kernels->lanes, s->kernels.rows, s->block,
+        s->vectors.groups, plan->kernels->lanes, s->kernels.rows, s->block_columns,
         gc_ceil_div(s->vectors.n, s->vector_blocks));
 }
 
