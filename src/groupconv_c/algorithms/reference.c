@@ -136,31 +136,87 @@ static inline double add_term(double sum, const gc_problem *p, const char *row, 
     return sum + x * get(w, p->dtype);
 }
 
-/* `sum` and the taps of one plane of the input and of the weights. */
-static double add_taps(double sum, const gc_problem *p, const char *x, const char *w,
-                       const ptrdiff_t o[3]) {
-    const ptrdiff_t step = p->weight_strides[4];
-    for (ptrdiff_t r0 = 0; r0 < p->kernel[0]; r0++) {
-        const ptrdiff_t i0 = source(p, 0, o[0], r0);
-        for (ptrdiff_t r1 = 0; r1 < p->kernel[1]; r1++) {
-            const ptrdiff_t i1 = source(p, 1, o[1], r1);
-            if (i0 == NO_TERM || i1 == NO_TERM) continue;
-            const char *row = row_of(p, x, i0, i1);
-            const char *taps = w + r0 * p->weight_strides[2] + r1 * p->weight_strides[3];
-            for (ptrdiff_t r2 = 0; r2 < p->kernel[2]; r2++) {
-                const ptrdiff_t i2 = source(p, 2, o[2], r2);
-                if (i2 != NO_TERM) sum = add_term(sum, p, row, i2, taps + r2 * step);
-            }
-        }
-    }
-    return sum;
+/* Neighbouring outputs of a row, whose sums, each a chain of additions, fill each other's gaps; what they read along
+ * the row is found once for the first taps of all rows of the kernel. */
+enum { OUTPUTS = 16, TAPS = 16 };
+
+typedef struct outputs {
+    ptrdiff_t o[3]; /* of the first */
+    int count;
+    ptrdiff_t columns[TAPS][OUTPUTS];
+    double sums[OUTPUTS];
+} outputs;
+
+static void find_columns(const gc_problem *p, const outputs *b, ptrdiff_t r2, ptrdiff_t *columns) {
+    for (int j = 0; j < b->count; j++) columns[j] = source(p, 2, b->o[2] + j, r2);
 }
 
-static double sum_of_taps(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t k,
-                          const ptrdiff_t o[3]) {
+static void begin(outputs *b, const gc_problem *p, const ptrdiff_t o[3], ptrdiff_t count) {
+    memcpy(b->o, o, sizeof b->o);
+    b->count = (int)gc_min(count, OUTPUTS);
+    for (int j = 0; j < b->count; j++) b->sums[j] = 0;
+    for (ptrdiff_t r2 = 0; r2 < p->kernel[2] && r2 < TAPS; r2++)
+        find_columns(p, b, r2, b->columns[r2]);
+}
+
+/* One tap of all outputs. */
+static inline void add_tap(outputs *b, const char *row, ptrdiff_t step, const ptrdiff_t *columns,
+                           double w, const gc_dtype dtype) {
+    for (int j = 0; j < b->count; j++) {
+        const ptrdiff_t i = columns[j];
+        if (i == NO_TERM) continue;
+        b->sums[j] += (row && i != ZERO ? get(row + i * step, dtype) : 0) * w;
+    }
+}
+
+/* The taps of one row of the kernel. */
+static void add_row(outputs *b, const gc_problem *p, const char *row, const char *taps) {
+    const ptrdiff_t step = p->input_strides[4];
+    ptrdiff_t later[OUTPUTS];
+    for (ptrdiff_t r2 = 0; r2 < p->kernel[2]; r2++, taps += p->weight_strides[4]) {
+        const double w = get(taps, p->dtype);
+        const ptrdiff_t *columns = r2 < TAPS ? b->columns[r2] : later;
+        if (r2 >= TAPS) find_columns(p, b, r2, later);
+        switch (p->dtype) { /* known to each loop */
+            case GC_F32:
+                add_tap(b, row, step, columns, w, GC_F32);
+                break;
+            case GC_F64:
+                add_tap(b, row, step, columns, w, GC_F64);
+                break;
+            case GC_F16:
+                add_tap(b, row, step, columns, w, GC_F16);
+                break;
+            case GC_BF16:
+                add_tap(b, row, step, columns, w, GC_BF16);
+                break;
+        }
+    }
+}
+
+/* The taps of one plane of the input and of the weights. */
+static void add_plane(outputs *b, const gc_problem *p, const char *x, const char *w) {
+    for (ptrdiff_t r0 = 0; r0 < p->kernel[0]; r0++) {
+        const ptrdiff_t i0 = source(p, 0, b->o[0], r0);
+        for (ptrdiff_t r1 = 0; r1 < p->kernel[1]; r1++) {
+            const ptrdiff_t i1 = source(p, 1, b->o[1], r1);
+            if (i0 == NO_TERM || i1 == NO_TERM) continue;
+            const char *taps = w + r0 * p->weight_strides[2] + r1 * p->weight_strides[3];
+            add_row(b, p, row_of(p, x, i0, i1), taps);
+        }
+    }
+}
+
+static int all_nan(const outputs *b) {
+    int j = 0;
+    while (j < b->count && isnan(b->sums[j])) j++;
+    return j == b->count;
+}
+
+/* Channel k of group g of image n. */
+static void add_channels(outputs *b, const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t k) {
     const gc_problem *p = &run->plan->problem;
     const int transposed = p->op == GC_CONV_TRANSPOSE;
-    double sum = 0;
     for (ptrdiff_t c = 0; c < p->in_per_group; c++) {
         const char *x = (const char *)run->arrays->input + n * p->input_strides[0] +
                         (g * p->in_per_group + c) * p->input_strides[1];
@@ -169,10 +225,9 @@ static double sum_of_taps(const gc_run *run, ptrdiff_t n, ptrdiff_t g, ptrdiff_t
             (transposed
                  ? (g * p->in_per_group + c) * p->weight_strides[0] + k * p->weight_strides[1]
                  : (g * p->out_per_group + k) * p->weight_strides[0] + c * p->weight_strides[1]);
-        sum = add_taps(sum, p, x, w, o);
-        if (isnan(sum)) break; /* it stays so */
+        add_plane(b, p, x, w);
+        if (all_nan(b)) return; /* they stay so */
     }
-    return sum;
 }
 
 static char *output_of(const gc_run *run, ptrdiff_t n, ptrdiff_t k, const ptrdiff_t o[3]) {
@@ -180,15 +235,24 @@ static char *output_of(const gc_run *run, ptrdiff_t n, ptrdiff_t k, const ptrdif
     return (char *)run->arrays->output + n * strides[0] + k * strides[1] + dot(o, strides);
 }
 
-static void compute(const gc_run *run, ptrdiff_t n, ptrdiff_t k, const ptrdiff_t o[3]) {
+/* At most `count` outputs of a row, from o on, of channel k of image n; how many. */
+static int compute(const gc_run *run, ptrdiff_t n, ptrdiff_t k, const ptrdiff_t o[3],
+                   ptrdiff_t count) {
     const gc_problem *p = &run->plan->problem;
     const ptrdiff_t *r = p->residual_strides;
-    double value = gc_read_real(run->bias, k, (ptrdiff_t)run->plan->kernels->real_size) +
-                   sum_of_taps(run, n, k / p->out_per_group, k % p->out_per_group, o);
-    if (p->has_residual)
-        value +=
-            get((const char *)run->arrays->residual + n * r[0] + k * r[1] + dot(o, r), p->dtype);
-    put(output_of(run, n, k, o), activate(value, p->activation, p->activation_parameter), p->dtype);
+    const double bias = gc_read_real(run->bias, k, (ptrdiff_t)run->plan->kernels->real_size);
+    outputs b;
+    begin(&b, p, o, count);
+    add_channels(&b, run, n, k / p->out_per_group, k % p->out_per_group);
+    const char *residual = (const char *)run->arrays->residual;
+    if (p->has_residual) residual += n * r[0] + k * r[1] + dot(o, r);
+    for (int j = 0; j < b.count; j++) {
+        double value = bias + b.sums[j];
+        if (p->has_residual) value += get(residual + j * r[4], p->dtype);
+        put(output_of(run, n, k, o) + j * p->output_strides[4],
+            activate(value, p->activation, p->activation_parameter), p->dtype);
+    }
+    return b.count;
 }
 
 static void convolve(const gc_run *run, ptrdiff_t unit) {
@@ -196,12 +260,12 @@ static void convolve(const gc_run *run, ptrdiff_t unit) {
     const ptrdiff_t channels = p->groups * p->out_per_group;
     ptrdiff_t o[3] = {0, 0, 0};
     do {
-        compute(run, unit / channels, unit % channels, o);
+        o[2] += compute(run, unit / channels, unit % channels, o, p->out_size[2] - o[2]) - 1;
     } while (next(o, p->out_size));
 }
 
 void gc_reference_mend(const gc_run *run, ptrdiff_t n, ptrdiff_t k, const ptrdiff_t o[3]) {
-    if (isnan(get(output_of(run, n, k, o), run->plan->problem.dtype))) compute(run, n, k, o);
+    if (isnan(get(output_of(run, n, k, o), run->plan->problem.dtype))) compute(run, n, k, o, 1);
 }
 
 /* `sum` and what all positions of one plane of the input and of the gradient add to tap r. */
