@@ -127,7 +127,8 @@ static void check_description(const gc_plan *plan, const char *isa) {
     CHECK(memcmp(cut, text, 8) == 0 && cut[8] == 0 && cut[9] == 'x', "%.10s", cut);
 }
 
-static void check_plan(const trial *t, const gc_plan *plan, const char *isa) {
+/* The first run of a plan, by one thread: its output. */
+static array run_first(const trial *t, const gc_plan *plan, const char *isa) {
     const char *name = gc_plan_algorithm(plan);
     check_description(plan, isa);
     const double macs = gc_plan_macs(plan);
@@ -142,19 +143,25 @@ static void check_plan(const trial *t, const gc_plan *plan, const char *isa) {
     CHECK(status == GC_OK, "status %d: %s", (int)status, gc_last_error());
     check_values(t, name, &output);
     CHECK(array_gaps_untouched(&output), "%s wrote between the elements of its output", name);
-    /* most of the time would go to the plain loops of large problems */
-    const int slow = strcmp(name, "reference") == 0 && macs > 100000;
-    for (int threads = slow ? 3 : 1; threads <= 3; threads++)
-        check_variant(t, plan, &output, NULL, threads, 1);
-    check_prepared(t, plan, &output);
-    if (!slow && gc_plan_threads(plan, 2) == 2) check_callers(t, plan, &output);
     count_run(name);
-    array_destroy(&output);
+    return output;
 }
 
+static void check_variants(const trial *t, const gc_plan *plan, const array *first) {
+    /* most of the time would go to the plain loops of large problems */
+    const int slow = strcmp(gc_plan_algorithm(plan), "reference") == 0 && gc_plan_macs(plan) > 1e5;
+    for (int threads = slow ? 3 : 1; threads <= 3; threads++)
+        check_variant(t, plan, first, NULL, threads, 1);
+    check_prepared(t, plan, first);
+    if (!slow && gc_plan_threads(plan, 2) == 2) check_callers(t, plan, first);
+}
+
+/* What `auto` chooses computes what the algorithm does that it names, whose plan is tried further. */
 void check_problem(const gc_problem *problem, layout only, const char *isa) {
     trial t = trial_create(problem, only);
-    char names[MAX_ALGORITHMS][ALGORITHM_NAME];
+    char names[MAX_ALGORITHMS][ALGORITHM_NAME], chosen[ALGORITHM_NAME] = "";
+    array of_chosen = {0};
+    int met = 0;
     problem_text(problem, subject, sizeof subject);
     const int count = algorithms_for(&t.problem, names);
     const size_t length = strlen(subject);
@@ -165,11 +172,24 @@ void check_problem(const gc_problem *problem, layout only, const char *isa) {
         const gc_status status = gc_plan_create(&t.problem, names[i], &plan);
         CHECK(status == GC_OK, "status %d: %s", (int)status, gc_last_error());
         if (plan == NULL) continue;
-        CHECK(i == 0 || strcmp(names[i], gc_plan_algorithm(plan)) == 0, "took %s",
-              gc_plan_algorithm(plan));
-        check_plan(&t, plan, isa);
+        const char *name = gc_plan_algorithm(plan);
+        CHECK(i == 0 || strcmp(names[i], name) == 0, "took %s", name);
+        array output = run_first(&t, plan, isa);
+        if (i == 0) {
+            snprintf(chosen, sizeof chosen, "%s", name);
+            of_chosen = output;
+        } else {
+            if (strcmp(name, chosen) == 0) {
+                CHECK(same_bytes(&output, &of_chosen), "other bits than by auto");
+                met++;
+            }
+            check_variants(&t, plan, &output);
+            array_destroy(&output);
+        }
         gc_plan_destroy(plan);
     }
+    CHECK(met == 1, "auto chose %s, which is in its list %d times", chosen, met);
+    array_destroy(&of_chosen);
     trial_destroy(&t);
 }
 
