@@ -126,14 +126,16 @@ GC_INLINE void ST(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
 #define ROLLING_CALL_50 GC_NOINLINE
 #define ROLLING_CALL_70 GC_NOINLINE
 #define ROLLING_CALL_32 GC_INLINE
-#define ROLLING_COLUMNS(K, S, KIND, EDGE, MORE)                                               \
-    ROLLING_CALL_##K##KIND void ST(rolling_##K##S##KIND##EDGE##MORE)(                         \
-        const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k) {                \
-        ST(rolling_columns)(a, column, k, K, S, KIND == 2 ? 2 : 1, 1, EDGE, MORE, KIND == 1); \
-    }
 /* A large kernel's sums are long chains of additions, each of which waits for the one before: those of two vectors
- * of columns fill each other's gaps, where there are registers for both. */
+ * of columns fill each other's gaps, where there are registers for both. Then a last vector, alone, counts as an edge
+ * wherever it is. */
 #define ROLLING_PAIRED(K, KIND) ((K) > 3 && (KIND) == 0 && vector_registers >= 32)
+#define ROLLING_COLUMNS(K, S, KIND, EDGE, MORE)                                                   \
+    ROLLING_CALL_##K##KIND void ST(rolling_##K##S##KIND##EDGE##MORE)(                             \
+        const gc_rolling *a, ptrdiff_t column, const OP(rolling_kernel) * k) {                    \
+        if (EDGE || !ROLLING_PAIRED(K, KIND))                                                     \
+            ST(rolling_columns)(a, column, k, K, S, KIND == 2 ? 2 : 1, 1, EDGE, MORE, KIND == 1); \
+    }
 #define ROLLING_PAIR(K, S, KIND, MORE)                                                          \
     GC_NOINLINE void ST(rolling_pair_##K##S##KIND##MORE)(const gc_rolling *a, ptrdiff_t column, \
                                                          const OP(rolling_kernel) * k) {        \
@@ -153,7 +155,9 @@ GC_INLINE void ST(rolling_fetch)(const gc_rolling *a, ptrdiff_t i) {
         const OP(rolling_kernel) k = OP(rolling_weights)(a, w, zero, K, KIND == 1);           \
         const int more = a->clamp || a->residual;                                             \
         for (ptrdiff_t i = 0; i < a->ncolumns; i++) {                                         \
-            const int edge = a->columns[i].stored < LANES ? 2 : !a->columns[i].inside;        \
+            const int edge = a->columns[i].stored < LANES                                     \
+                                 ? 2                                                          \
+                                 : ROLLING_PAIRED(K, KIND) || !a->columns[i].inside;          \
             if (ROLLING_PAIRED(K, KIND) && i + 1 < a->ncolumns) {                             \
                 (more ? ST(rolling_pair_##K##S##KIND##1) : ST(rolling_pair_##K##S##KIND##0))( \
                     a, i++, &k);                                                              \

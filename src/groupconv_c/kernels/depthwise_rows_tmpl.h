@@ -7,8 +7,8 @@
 
 /* The kernel columns s .. s + W - 1 of a tile of RB rows. W = 2 with stride S = 2, where they share the two
  * vectors that are loaded, even if the registers do not hold the weights of both: the order of adding is that of
- * all instruction sets. A loaded vector serves every output row that it touches. EDGE 1: columns may lie outside;
- * 2: rows as well. */
+ * all instruction sets. A loaded vector serves every output row that it touches. EDGE: columns and rows may lie
+ * outside. */
 GC_INLINE void ST(depthwise_columns)(const gc_depthwise_rows *a, const gc_depthwise_slab *slab,
                                      const gc_columns *columns, int s, V *acc, const int S,
                                      const int W, const int KR, const int RB, const int EDGE,
@@ -27,10 +27,10 @@ GC_INLINE void ST(depthwise_columns)(const gc_depthwise_rows *a, const gc_depthw
     GC_UNROLL(24)
     for (int i = 0; i < (RB - 1) * S + KR; i++) {
         V x0 = OP(set1)(0), x1 = x0;
-        if (EDGE == 0) { /* held in registers: compilers would rather load once for each use */
+        if (!EDGE) { /* held in registers: compilers would rather load once for each use */
             x0 = OP(hold)(ST(load)(p));
             if (S == 2) x1 = OP(hold)(ST(load)(p + LANES));
-        } else if (EDGE == 1 || (i >= first && i < last)) {
+        } else if (i >= first && i < last) {
             x0 = ST(load_mask)(p, m0);
             if (S == 2) x1 = ST(load_mask)(p + LANES, m1);
         }
@@ -57,13 +57,16 @@ GC_INLINE void ST(depthwise_rows_vector)(const gc_depthwise_rows *a, const gc_co
     for (int j = 0; j < RB; j++) acc[j] = init;
     const gc_depthwise_slab *const end = a->slabs + a->nslabs;
     for (const gc_depthwise_slab *slab = a->slabs; slab < end; slab++) {
-        int s = 0;
-        if (S == 2 && slab == a->slabs)
-            ST(depthwise_columns)(a, slab, columns, s++, acc, S, 1, KR, RB, EDGE, fetch);
-        for (; S == 2 && s + 2 <= a->taps; s += 2)
-            ST(depthwise_columns)(a, slab, columns, s, acc, S, 2, KR, RB, EDGE, NULL);
-        for (; s < a->taps; s++)
-            ST(depthwise_columns)(a, slab, columns, s, acc, S, 1, KR, RB, EDGE, NULL);
+        for (int s = 0; s < a->taps;) {
+            const int begins = S == 2 && slab == a->slabs && s == 0;
+            const int alone = S == 1 || begins || s + 1 == a->taps;
+            if (alone)
+                ST(depthwise_columns)(a, slab, columns, s, acc, S, 1, KR, RB, EDGE,
+                                      begins ? fetch : NULL);
+            else
+                ST(depthwise_columns)(a, slab, columns, s, acc, S, 2, KR, RB, EDGE, NULL);
+            s += alone ? 1 : 2;
+        }
     }
     if (S == 2) {
         GC_UNROLL(8)
@@ -110,12 +113,10 @@ GC_INLINE void ST(depthwise_rows_body)(const gc_depthwise_rows *a, const int S, 
             gc_fetch(fetch_out, a->fetch_bytes);
             fetch_out += a->fetch_bytes;
         }
-        if (a->edge)
-            ST(depthwise_rows_vector)(a, columns, S, KR, RB, 2, fetch);
-        else if (columns->inside)
-            ST(depthwise_rows_vector)(a, columns, S, KR, RB, 0, fetch);
-        else
+        if (a->edge || !columns->inside)
             ST(depthwise_rows_vector)(a, columns, S, KR, RB, 1, fetch);
+        else
+            ST(depthwise_rows_vector)(a, columns, S, KR, RB, 0, fetch);
         fetch += a->fetch_bytes;
     }
 }

@@ -3,8 +3,8 @@
  * Lanes are every other output column. A pair of output rows reads the same input rows, and its even and odd
  * columns nearly the same vectors of them: each is loaded once, and the sums of even and odd columns are
  * interleaved when they are stored. Results are so stored in the order of memory. K: the kernel is K x K;
- * 0: of any size. EDGE 1: columns may lie outside or not be stored; 2: rows as well. MORE: there is a residual
- * or a clamp. */
+ * 0: of any size. EDGE: columns and rows may lie outside or not be stored. MORE: there is a residual or
+ * a clamp. */
 typedef struct ST(up_pair) {
     const element *in; /* the last input row that is read */
     unsigned there;    /* bit t: the row t rows above it is */
@@ -52,8 +52,8 @@ GC_INLINE void ST(up_square)(const gc_depthwise_up *a, const ST(up_pair) * pair,
         V x[GC_DEPTHWISE_UP_KERNEL / 2 + 1];
         GC_UNROLL(5)
         for (int i = 0; i < reads; i++)
-            x[i] = EDGE < 2 || pair->there >> t & 1 ? ST(up_load)(p - i, columns, i, EDGE)
-                                                    : OP(set1)(0);
+            x[i] =
+                !EDGE || pair->there >> t & 1 ? ST(up_load)(p - i, columns, i, EDGE) : OP(set1)(0);
         GC_STEP(p, -a->in_row);
         GC_UNROLL(16)
         for (int i = 0; i < 2 * K; i++) {
@@ -73,7 +73,7 @@ GC_INLINE void ST(up_any)(const gc_depthwise_up *a, const ST(up_pair) * pair,
     const ptrdiff_t rows = a->kernel_rows, width = a->kernel_columns;
     const V *row = w->all;
     for (ptrdiff_t r = 0; r < rows; r += 2, row += 2 * width) {
-        if (EDGE == 2 && !(pair->there >> r / 2 & 1)) continue;
+        if (EDGE && !(pair->there >> r / 2 & 1)) continue;
         const element *p = pair->in + columns->column - r / 2 * a->in_row;
         const V *below = r + 1 < rows ? row + width : NULL;
         for (ptrdiff_t s = 0; s < width; s++) { /* two, whose parities the compiler knows */
@@ -119,7 +119,7 @@ GC_INLINE void ST(up_vector)(const gc_depthwise_up *a, const ST(up_pair) * pair,
         ST(up_any)(a, pair, w, columns, acc, ODD, EDGE);
     GC_UNROLL(2)
     for (int i = 0; i < 2; i++)
-        if (EDGE < 2 || pair->out[i])
+        if (!EDGE || pair->out[i])
             ST(up_store)(a, columns, pair->out[i], pair->residual[i], acc[i][0], acc[i][1], EDGE,
                          MORE);
 }
@@ -144,12 +144,10 @@ GC_INLINE void ST(up_pairs)(const gc_depthwise_up *a, const ST(up_weights) * w, 
                 gc_fetch((const char *)(ahead + a->out_row),
                          2 * LANES * (ptrdiff_t)sizeof(element));
             }
-            if (!whole)
-                ST(up_vector)(a, &pair, w, c, init, K, ODD, 2, MORE);
-            else if (!c->inside)
-                ST(up_vector)(a, &pair, w, c, init, K, ODD, 1, MORE);
-            else
+            if (whole && c->inside)
                 ST(up_vector)(a, &pair, w, c, init, K, ODD, 0, MORE);
+            else
+                ST(up_vector)(a, &pair, w, c, init, K, ODD, 1, MORE);
         }
     }
 }
